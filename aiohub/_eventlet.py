@@ -1,0 +1,138 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What aiohub needs of eventlet and greenlet below their public functions.
+
+Everything private of eventlet that aiohub touches is in this module.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import eventlet.debug
+from eventlet import hubs
+from eventlet.hubs import hub as base_hub
+import greenlet
+
+
+class Unwind(SystemExit):
+    """Ends a hub's greenlet.
+
+    A ``SystemExit``, because that is what neither eventlet's hubs nor
+    asyncio's callbacks and tasks hold up.
+    """
+
+
+def current_hub() -> Any:
+    """Return the hub of this thread, or None; make none.
+
+    ``eventlet.hubs.get_hub()`` is the public way, which makes one.
+    """
+    return getattr(hubs._threadlocal, 'hub', None)
+
+
+def current_hub_class() -> Any:
+    """Return what this thread makes its hub of, or None if not chosen yet."""
+    return getattr(hubs._threadlocal, 'Hub', None)
+
+
+def set_hub_class(hub_class: type) -> None:
+    """Choose what this thread makes its next hub of; keep the one it has.
+
+    ``eventlet.hubs.use_hub()`` is the public way, which drops it.
+    """
+    hubs._threadlocal.Hub = hub_class
+
+
+def forget_hub(hub: base_hub.BaseHub) -> None:
+    """Let the next ``get_hub()`` make a new hub if *hub* is this thread's."""
+    if current_hub() is hub:
+        del hubs._threadlocal.hub
+
+
+def root_greenlet() -> greenlet.greenlet:
+    """Return the greenlet that this thread began in."""
+    root = greenlet.getcurrent()
+    while root.parent is not None:
+        root = root.parent
+    return root
+
+
+def unwind(target: greenlet.greenlet) -> None:
+    """End the greenlet of a hub, which is not the current one.
+
+    Its frames are left by an exception, so that what they hold is let go.
+    Green threads that are its children end in what becomes its parent.
+    """
+    root = root_greenlet()
+    current = greenlet.getcurrent()
+    if not target.dead:
+        # A greenlet that ends by an exception raises it in its parent, so
+        # that has to be this one; and it is not yet if this is a green
+        # thread, which descends from the hub's greenlet.
+        node = current
+        while node.parent is not None:
+            if node.parent is target:
+                node.parent = root
+                break
+            node = node.parent
+        target.parent = current
+        try:
+            target.throw(Unwind())
+        except Unwind:
+            pass
+    target.parent = root
+
+
+
+
+_replaced: list[Callable[[], None]] = []
+
+
+def on_hub_replaced(callback: Callable[[], None]) -> None:
+    """Have *callback* called, in its thread, when a thread gets a new hub.
+
+    ``use_hub()`` drops the hub of the thread without telling it, and a hub
+    whose greenlet has started is never collected. So its module's function
+    is wrapped, by the first aiohub hub of the process and not before. The
+    same goes for ``eventlet.debug.hub_prevent_multiple_readers()``, which
+    refuses every hub that derives from eventlet's asyncio hub.
+    """
+    _replaced[:] = [callback]
+    if not hasattr(hubs.use_hub, '__wrapped__'):
+        hubs.use_hub = _wrap_use_hub(hubs.use_hub)
+        eventlet.debug.hub_prevent_multiple_readers = _wrap_prevent(
+            eventlet.debug.hub_prevent_multiple_readers)
+
+
+def _wrap_use_hub(use_hub: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(use_hub)
+    def wrapper(mod: Any = None) -> None:
+        try:
+            use_hub(mod)
+        finally:
+            for callback in _replaced:
+                callback()
+
+    return wrapper
+
+
+def _wrap_prevent(prevent: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(prevent)
+    def wrapper(state: bool = True) -> None:
+        if getattr(hubs.get_hub(), 'takes_several_readers', False):
+            base_hub.g_prevent_multiple_readers = state
+        else:
+            prevent(state)
+
+    return wrapper

@@ -1,0 +1,133 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""When hubs end, and what becomes of them in a forked child.
+
+A hub whose greenlet has started is referred to by the frames of that
+greenlet, so it is never collected, and nobody tells it that ``use_hub()``
+has replaced it or that its thread has ended. What holds descriptors has to
+find out by itself.
+"""
+
+import os
+from typing import Any
+from typing import Protocol
+import weakref
+
+import greenlet
+
+from aiohub import _eventlet
+from aiohub import _native
+
+
+class Hub(Protocol):
+    """What is needed of :class:`aiohub.hub.Hub`."""
+
+    greenlet: Any
+    running: bool
+    loop: Any
+    thread_id: int
+
+    def close(self) -> None: ...
+
+
+_hubs: 'weakref.WeakSet[Hub]' = weakref.WeakSet()
+
+
+def keep(hub: Hub) -> None:
+    """Close *hub* when it is replaced or its thread ends; mind forks.
+
+    A hub of this thread from before is closed now.
+    """
+    _hubs.add(hub)
+    keeper = getattr(_local, 'keeper', None)
+    _local.keeper = _Keeper(hub)
+    if keeper is not None:
+        keeper.close_if_replaced()
+    _eventlet.on_hub_replaced(_hub_replaced)
+    _watch_forks()
+
+
+def forget(hub: Hub) -> None:
+    """Note that *hub* is closed."""
+    _hubs.discard(hub)
+
+
+class _Keeper:
+    """A local variable of the thread of a hub.
+
+    It goes when the thread's variables do, still in that thread and while
+    its greenlets can still be switched to.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        main = _native.threading.main_thread()
+        self._at_thread_end = main.ident != hub.thread_id
+
+    def close_if_replaced(self) -> None:
+        hub = self._hub
+        if (_eventlet.current_hub() is not hub
+                and greenlet.getcurrent() is not hub.greenlet):
+            hub.close()
+
+    def __del__(self) -> None:
+        # Not the main thread's, which goes while the interpreter does; and
+        # not in a forked child, where those of other threads go in this one.
+        hub = self._hub
+        if (self._at_thread_end
+                and hub.thread_id == _native.threading.get_ident()):
+            hub.close()
+            # Green threads that waited can be neither woken nor freed any
+            # more, and their frames refer to the hub.
+            del hub.loop, hub._selector  # type: ignore[attr-defined]
+
+
+_local = _native.threading.local()
+
+
+def _hub_replaced() -> None:
+    keeper = getattr(_local, 'keeper', None)
+    if keeper is not None:
+        keeper.close_if_replaced()
+
+
+_fork: dict[str, Any] = {'asyncio': None, 'task': None}
+
+
+def _watch_forks() -> None:
+    # Once for each asyncio: its own hook, which forgets the running loop,
+    # has to come first, and hooks run in the order they were registered.
+    import asyncio
+
+    if _fork['asyncio'] is not asyncio and hasattr(os, 'register_at_fork'):
+        _fork['asyncio'] = asyncio
+        os.register_at_fork(
+            before=_before_fork, after_in_child=_after_fork_in_child)
+
+
+def _before_fork() -> None:
+    hub = _eventlet.current_hub()
+    _fork['task'] = None
+    if hub in _hubs and hub.running:
+        _fork['task'] = _fork['asyncio'].current_task(hub.loop)
+
+
+def _after_fork_in_child() -> None:
+    task, _fork['task'] = _fork['task'], None
+    for hub in list(_hubs):
+        if hub.thread_id == _native.threading.get_ident():
+            hub.loop.renew_after_fork(task)
+        else:
+            # Its thread is not in this process.
+            _hubs.discard(hub)
+            hub.loop.close_in_child()

@@ -1,0 +1,318 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One poll for both worlds.
+
+:class:`HubSelector` is a :class:`selectors.BaseSelector` that asyncio's event
+loop polls, and that knows the file descriptors of the hub's listeners too.
+For each descriptor there is one registration with the kernel, which merges
+what both wait for:
+
+* asyncio's interest is *level-triggered* and lasts, as in any selector;
+* green interest is *one-shot*: a wait arms the descriptor by one system call
+  and nothing has to be undone when the wait ends, as eventlet's hubs do with
+  an ``ADD`` and a ``DEL`` for each wait.
+
+Nothing here remembers what the kernel was told. ``GreenSocket.close`` is
+``socket.close``: descriptors close, and their numbers are used again, without
+any notice. So arming first tries to modify the registration and adds one
+where there is none.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import selectors
+from typing import Any
+from typing import Protocol
+
+from eventlet import patcher
+
+_select = patcher.original('select')
+
+# The poll and epoll constants have the same values (eventlet relies on that
+# too); POLLRDHUP is never asked for.
+POLLIN: int = _select.POLLIN
+POLLOUT: int = _select.POLLOUT
+#: What a green reader (writer) asks for, and what wakes it.
+GREEN_READ: int = _select.POLLIN | _select.POLLPRI
+GREEN_WRITE: int = _select.POLLOUT
+POLL_ERROR: int = _select.POLLERR | _select.POLLHUP
+ONESHOT: int = getattr(_select, 'EPOLLONESHOT', 1 << 30)
+
+Fileobj = Any
+Events = list[tuple[int, int]]
+
+
+class Poll(Protocol):
+    """What :class:`HubSelector` needs of the kernel: ``select.epoll``."""
+
+    def modify(self, fd: int, mask: int) -> None: ...
+    def register(self, fd: int, mask: int) -> None: ...
+    def unregister(self, fd: int) -> None: ...
+    def poll(self, timeout: float | None) -> Events: ...
+    def close(self) -> None: ...
+
+
+class OneShotPoll:
+    """``select.poll`` in the clothes of ``select.epoll``.
+
+    For systems without epoll. One-shot interest is taken back when its event
+    is reported, and a descriptor that was closed is reported once as broken,
+    so that whoever waits for it finds out by using it.
+    """
+
+    def __init__(self) -> None:
+        self._poll = _select.poll()
+        self._oneshot: set[int] = set()
+
+    def register(self, fd: int, mask: int) -> None:
+        self._poll.register(fd, mask & ~ONESHOT)
+        self._note(fd, mask)
+
+    def modify(self, fd: int, mask: int) -> None:
+        self._poll.modify(fd, mask & ~ONESHOT)
+        self._note(fd, mask)
+
+    def _note(self, fd: int, mask: int) -> None:
+        if mask & ONESHOT:
+            self._oneshot.add(fd)
+        else:
+            self._oneshot.discard(fd)
+
+    def unregister(self, fd: int) -> None:
+        self._oneshot.discard(fd)
+        try:
+            self._poll.unregister(fd)
+        except KeyError as exc:
+            raise FileNotFoundError(*exc.args) from None
+
+    def poll(self, timeout: float | None) -> Events:
+        # Round up, or the last millisecond before a timer is spent spinning.
+        wait = None if timeout is None else -int(-timeout * 1000 // 1)
+        events = []
+        for fd, mask in self._poll.poll(wait):
+            if mask & _select.POLLNVAL:
+                mask = POLL_ERROR
+                self.unregister(fd)
+            elif fd in self._oneshot:
+                self.unregister(fd)
+            events.append((fd, mask))
+        return events
+
+    def close(self) -> None:
+        self._oneshot.clear()
+
+
+def new_poll() -> Poll:
+    """Return the best poll object that the system has."""
+    poll: Poll
+    if hasattr(_select, 'epoll'):
+        poll = _select.epoll()
+    else:
+        poll = OneShotPoll()
+    return poll
+
+
+class KeyMap(dict[int, selectors.SelectorKey]):
+    """The selector keys by descriptor; also found by file object."""
+
+    def __missing__(self, fileobj: Fileobj) -> selectors.SelectorKey:
+        fd = self.fileno(fileobj)
+        if fd in self:
+            return self[fd]
+        raise KeyError('%r is not registered' % (fileobj,))
+
+    def get(self, fileobj: Fileobj, default: Any = None) -> Any:
+        if fileobj.__class__ is int:
+            return super().get(fileobj, default)
+        try:
+            return self[fileobj]
+        except KeyError:
+            return default
+
+    def fileno(self, fileobj: Fileobj) -> int:
+        """Return the descriptor of *fileobj*, even of one that was closed.
+
+        :raises ValueError: If it has none.
+        """
+        if isinstance(fileobj, int):
+            fd = fileobj
+        else:
+            try:
+                fd = int(fileobj.fileno())
+            except (AttributeError, TypeError, ValueError):
+                raise ValueError(
+                    'Invalid file object: %r' % (fileobj,)) from None
+        if fd < 0:
+            for key in self.values():
+                if key.fileobj is fileobj:
+                    return key.fd
+            raise ValueError('Invalid file descriptor: %d' % fd)
+        return fd
+
+
+class HubSelector(selectors.BaseSelector):
+    """The selector of a hub's event loop.
+
+    :param readers: The hub's listeners for reading, by descriptor; the
+        selector looks into it and never changes it.
+    :param writers: The same for writing.
+    :param turn: What the loop's call of ``select(timeout)`` does: the hub's
+        turn, which ends in :meth:`asyncio_events`.
+    """
+
+    def __init__(
+        self,
+        readers: Mapping[int, object],
+        writers: Mapping[int, object],
+        turn: Callable[
+            [float | None], list[tuple[selectors.SelectorKey, int]]],
+    ) -> None:
+        self._readers = readers
+        self._writers = writers
+        self.keys = KeyMap()
+        self.poll = new_poll()
+        # Once each turn of the loop: the loop calls the hub without a method
+        # in between.
+        self.select = turn  # type: ignore[method-assign,assignment]
+
+    # -- green interest
+
+    def arm(self, fd: int) -> None:
+        """Tell the kernel what is now waited for at *fd*, by either world.
+
+        :raises PermissionError: If *fd* is a regular file, which is always
+            ready and which epoll does not take.
+        :raises OSError: If *fd* is not open.
+        :raises ValueError: If *fd* is negative.
+        """
+        mask = GREEN_READ if fd in self._readers else 0
+        if fd in self._writers:
+            mask |= GREEN_WRITE
+        if fd not in self.keys:
+            # A registration that is left behind when a green wait ends
+            # early reports at most one event, which finds no listener. That
+            # also holds where the descriptor was closed while a duplicate
+            # keeps its registration alive: only one-shot makes that safe.
+            mask |= ONESHOT
+        else:
+            events = self.keys[fd].events
+            if events & selectors.EVENT_READ:
+                mask |= POLLIN
+            if events & selectors.EVENT_WRITE:
+                mask |= POLLOUT
+        try:
+            self.poll.modify(fd, mask)
+        except FileNotFoundError:
+            self.poll.register(fd, mask)
+
+    def arm_all(self) -> None:
+        """Tell the kernel everything again.
+
+        For when one-shot events may have been lost: after an exception out
+        of the poll, in a new poll object, after a handover. What is ready is
+        reported again.
+        """
+        for fd in {*self._readers, *self._writers, *self.keys}:
+            # Closed meanwhile, or a regular file: such a wait is not ended
+            # by the kernel, and arming it again changes nothing for it.
+            with contextlib.suppress(OSError):
+                self.arm(fd)
+
+    def renew(self) -> None:
+        """Get a poll object of our own, after a fork."""
+        self.poll.close()
+        self.poll = new_poll()
+        self.arm_all()
+
+    # -- asyncio's interest
+
+    def register(
+        self, fileobj: Fileobj, events: int, data: Any = None,
+    ) -> selectors.SelectorKey:
+        fd = self._checked_fileno(fileobj, events)
+        if fd in self.keys:
+            raise KeyError('%r (FD %d) is already registered' % (fileobj, fd))
+        key = selectors.SelectorKey(fileobj, fd, events, data)
+        self.keys[fd] = key
+        try:
+            self.arm(fd)
+        except BaseException:
+            del self.keys[fd]
+            raise
+        return key
+
+    def unregister(self, fileobj: Fileobj) -> selectors.SelectorKey:
+        key = self.keys.pop(self.keys[fileobj].fd)
+        # The descriptor may have been closed and be unknown by now.
+        with contextlib.suppress(OSError, ValueError):
+            if key.fd in self._readers or key.fd in self._writers:
+                self.arm(key.fd)
+            else:
+                self.poll.unregister(key.fd)
+        return key
+
+    def modify(
+        self, fileobj: Fileobj, events: int, data: Any = None,
+    ) -> selectors.SelectorKey:
+        fd = self._checked_fileno(fileobj, events)
+        old = self.keys[fd]
+        key = selectors.SelectorKey(old.fileobj, fd, events, data)
+        self.keys[fd] = key
+        if events != old.events:
+            try:
+                self.arm(fd)
+            except BaseException:
+                del self.keys[fd]
+                raise
+        return key
+
+    def _checked_fileno(self, fileobj: Fileobj, events: int) -> int:
+        if not events or events & ~(
+                selectors.EVENT_READ | selectors.EVENT_WRITE):
+            raise ValueError('Invalid events: %r' % (events,))
+        return self.keys.fileno(fileobj)
+
+    def get_map(self) -> Mapping[Fileobj, selectors.SelectorKey]:
+        return self.keys
+
+    def get_key(self, fileobj: Fileobj) -> selectors.SelectorKey:
+        return self.keys[fileobj]
+
+    def asyncio_events(
+        self, events: Events,
+    ) -> Iterator[tuple[selectors.SelectorKey, int]]:
+        """Translate those of the poll's *events* that asyncio waits for."""
+        for fd, mask in events:
+            key = self.keys.get(fd)
+            if key is None:
+                continue
+            ready = 0
+            if mask & (POLLIN | POLL_ERROR):
+                ready |= selectors.EVENT_READ
+            if mask & (POLLOUT | POLL_ERROR):
+                ready |= selectors.EVENT_WRITE
+            ready &= key.events
+            if ready:
+                yield key, ready
+
+    def select(
+        self, timeout: float | None = None,
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        """One turn of the hub; see :meth:`aiohub.hub.Hub.turn`."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.poll.close()
+        self.keys.clear()

@@ -1,0 +1,67 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Brings a script to its hub, as the mode it runs in says."""
+
+import os
+import sys
+import warnings
+
+MODE = os.environ['AIOHUB_TEST_MODE']
+PATCHED = MODE.endswith('-patched')
+ON = not MODE.startswith('epolls')
+
+# Scripts have to print nothing to stderr.
+warnings.filterwarnings('ignore', message=r'\s*Eventlet is deprecated')
+
+import eventlet  # noqa: E402
+
+if PATCHED:
+    eventlet.monkey_patch()
+
+
+def set_up() -> None:
+    """What a service does in its entry point."""
+    import aiohub
+    from aiohub import opts
+    from oslo_config import cfg
+
+    conf = cfg.ConfigOpts()
+    opts.register_opts(conf)
+    conf([])
+    conf.set_override('enabled', True, 'aiohub')
+    assert aiohub.setup(conf) is True
+
+
+if MODE.startswith('setup') and not MODE.startswith('setup-later'):
+    eventlet.sleep(0)
+    from eventlet import hubs
+
+    assert hubs.get_hub().running
+    set_up()
+
+
+def check_hub() -> None:
+    """Make sure that the script ran on the hub that the mode means."""
+    from eventlet import hubs
+
+    name = type(hubs.get_hub()).__module__
+    expected = 'eventlet.hubs.epolls'
+    if not MODE.startswith('epolls'):
+        expected = 'aiohub.hub'
+    assert name == expected, name
+
+
+def done() -> None:
+    check_hub()
+    print('pass')
+    sys.stdout.flush()

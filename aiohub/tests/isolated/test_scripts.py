@@ -1,0 +1,135 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Runs the scripts; each says in its docstring what it shows."""
+
+import itertools
+import pathlib
+import subprocess
+import sys
+import time
+
+from aiohub.tests import isolated
+
+
+@isolated.expand
+class TestHub(isolated.ScriptTestCase):
+    @isolated.in_modes(*isolated.ON)
+    def test_asyncio_programs(self, mode):
+        self.run_script('asyncio_programs.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_aiohttp_programs(self, mode):
+        self.run_script('aiohttp_programs.py', mode)
+
+    @isolated.in_modes('epolls', 'epolls-patched', *isolated.ON)
+    def test_executors(self, mode):
+        self.run_script('executors.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_executor_exit(self, mode):
+        self.run_script('executor_exit.py', mode)
+
+    @isolated.in_modes('epolls', 'epolls-patched', *isolated.ON)
+    def test_interrupts(self, mode):
+        self.run_script('interrupts.py', mode)
+
+    @isolated.in_modes('epolls', *isolated.ON)
+    def test_descriptors(self, mode):
+        self.run_script('descriptors.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_tasks_and_hub(self, mode):
+        self.run_script('tasks_and_hub.py', mode)
+
+    @isolated.in_modes('env', 'setup-patched')
+    def test_closing(self, mode):
+        self.run_script('closing.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_signals(self, mode):
+        self.run_script('signals.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_forking(self, mode):
+        self.run_script('forking.py', mode)
+
+    def test_import_orders(self):
+        for steps in itertools.permutations(
+                ('aiohub', 'asyncio', 'aiohttp', 'monkey_patch')):
+            with self.subTest(steps=steps):
+                self.run_script('import_order.py', 'setup', *steps)
+
+
+@isolated.expand
+class TestToggle(isolated.ScriptTestCase):
+    @isolated.in_modes('setup-later', 'setup-later-patched')
+    def test_handover(self, mode):
+        self.run_script('handover.py', mode)
+        self.run_script('handover.py', mode, 'from-descriptor')
+
+    @isolated.in_modes('setup-later', 'setup-later-patched')
+    def test_handover_parents(self, mode):
+        self.run_script('handover_parents.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_sticking(self, mode):
+        self.run_script('sticking.py', mode)
+
+    @isolated.in_modes('setup-later', 'setup-later-patched')
+    def test_wrong_use(self, mode):
+        self.run_script('wrong_use.py', mode)
+
+    @isolated.in_modes('env', 'setup-later', 'setup-later-patched')
+    def test_info_line(self, mode):
+        self.run_script('info_line.py', mode)
+
+
+def _switches(pid: int) -> int:
+    """Return how often the threads of a process left a system call to run.
+
+    A thread that sleeps in a system call makes no other before it is
+    scheduled again, and that is counted here.
+    """
+    total = 0
+    for status in pathlib.Path('/proc/%d/task' % pid).glob('*/status'):
+        for line in status.read_text().splitlines():
+            if line.startswith(('voluntary_ctxt', 'nonvoluntary_ctxt')):
+                total += int(line.split()[1])
+    return total
+
+
+@isolated.expand
+class TestIdle(isolated.ScriptTestCase):
+    @isolated.in_modes('env', 'setup-patched')
+    def test_makes_no_system_call_in_ten_seconds(self, mode):
+        process = subprocess.Popen(
+            [sys.executable, str(isolated.SCRIPTS / 'idle.py')],
+            cwd=isolated.SCRIPTS, env=isolated.environment(mode),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.assertEqual('idle\n', process.stdout.readline())
+        self._wait_until_asleep(process.pid)
+        before = _switches(process.pid)
+        # That nothing happens in it is what is tested of this time.
+        time.sleep(10)
+        self.assertEqual(before, _switches(process.pid))
+        out, _ = process.communicate('x', timeout=60)
+        self.assertEqual('pass\n', out)
+
+    def _wait_until_asleep(self, pid):
+        """Wait until it sits in one and the same epoll_wait."""
+        counts = [-1]
+        while len(counts) < 3 or len(set(counts[-3:])) > 1:
+            time.sleep(0.05)
+            counts.append(_switches(pid))
