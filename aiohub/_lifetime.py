@@ -29,26 +29,46 @@ from aiohub import _eventlet
 from aiohub import _native
 
 
-class Hub(Protocol):
-    """What is needed of :class:`aiohub.hub.Hub`."""
+class Owner(Protocol):
+    """Who runs a loop: :class:`aiohub.hub.Hub`, or a green thread's."""
 
     greenlet: Any
-    running: bool
     loop: Any
     thread_id: int
+
+    @property
+    def running(self) -> bool: ...
+
+    def is_current(self) -> bool: ...
 
     def close(self) -> None: ...
 
 
-_hubs: 'weakref.WeakSet[Hub]' = weakref.WeakSet()
+_hubs: 'weakref.WeakSet[Owner]' = weakref.WeakSet()
 
 
-def keep(hub: Hub) -> None:
+_main_loop: 'list[weakref.ref[Any]]' = []
+
+
+def note_main_loop(loop: Any) -> None:
+    """Note the loop of this thread if it is the main one."""
+    main = _native.threading.main_thread()
+    if main.ident == _native.threading.get_ident():
+        _main_loop[:] = [weakref.ref(loop)]
+
+
+def main_loop() -> Any:
+    """Return the event loop of the main thread, or None."""
+    return _main_loop[0]() if _main_loop else None
+
+
+def keep(hub: Owner) -> None:
     """Close *hub* when it is replaced or its thread ends; mind forks.
 
     A hub of this thread from before is closed now.
     """
     _hubs.add(hub)
+    note_main_loop(hub.loop)
     keeper = getattr(_local, 'keeper', None)
     _local.keeper = _Keeper(hub)
     if keeper is not None:
@@ -57,7 +77,7 @@ def keep(hub: Hub) -> None:
     _watch_forks()
 
 
-def forget(hub: Hub) -> None:
+def forget(hub: Owner) -> None:
     """Note that *hub* is closed."""
     _hubs.discard(hub)
 
@@ -69,27 +89,28 @@ class _Keeper:
     its greenlets can still be switched to.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, hub: Owner) -> None:
+        self.hub = hub
         main = _native.threading.main_thread()
         self._at_thread_end = main.ident != hub.thread_id
 
     def close_if_replaced(self) -> None:
-        hub = self._hub
-        if (_eventlet.current_hub() is not hub
+        hub = self.hub
+        if (not hub.is_current()
                 and greenlet.getcurrent() is not hub.greenlet):
             hub.close()
 
     def __del__(self) -> None:
         # Not the main thread's, which goes while the interpreter does; and
         # not in a forked child, where those of other threads go in this one.
-        hub = self._hub
+        hub = self.hub
         if (self._at_thread_end
                 and hub.thread_id == _native.threading.get_ident()):
             hub.close()
             # Green threads that waited can be neither woken nor freed any
             # more, and their frames refer to the hub.
-            del hub.loop, hub._selector  # type: ignore[attr-defined]
+            hub.__dict__.pop('_selector', None)
+            del hub.loop
 
 
 _local = _native.threading.local()
@@ -116,10 +137,10 @@ def _watch_forks() -> None:
 
 
 def _before_fork() -> None:
-    hub = _eventlet.current_hub()
     _fork['task'] = None
-    if hub in _hubs and hub.running:
-        _fork['task'] = _fork['asyncio'].current_task(hub.loop)
+    keeper = getattr(_local, 'keeper', None)
+    if keeper is not None and keeper.hub.running:
+        _fork['task'] = _fork['asyncio'].current_task(keeper.hub.loop)
 
 
 def _after_fork_in_child() -> None:

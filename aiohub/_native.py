@@ -138,7 +138,7 @@ def unpatch_asyncio() -> None:
                 setattr(module, attribute, original)
 
 
-class _Future(concurrent.futures.Future[_T]):
+class Future(concurrent.futures.Future[_T]):
     """A future whose result is set by a native thread.
 
     After monkey patching, the condition that guards a future is green, and
@@ -152,10 +152,20 @@ class _Future(concurrent.futures.Future[_T]):
         self._condition = threading.Condition()
 
 
-_Job = tuple[_Future[Any], Callable[[], Any]]
+try:
+    from concurrent.futures import ThreadPoolExecutor as _Pool
+
+    CAN_START_THREADS = True
+except RuntimeError:
+    # CPython: what registers something for the exit cannot be imported at
+    # the exit. A hub may be first needed then; threads no more.
+    _Pool = concurrent.futures.Executor  # type: ignore[misc,assignment]
+    CAN_START_THREADS = False
+
+_Job = tuple[Future[Any], Callable[[], Any]]
 
 
-class Executor(concurrent.futures.ThreadPoolExecutor):
+class Executor(_Pool):
     """A thread pool of native threads, before and after monkey patching.
 
     It derives from ``ThreadPoolExecutor`` because asyncio accepts nothing
@@ -195,7 +205,7 @@ class Executor(concurrent.futures.ThreadPoolExecutor):
             if self._down:
                 raise RuntimeError(
                     'cannot schedule new futures after shutdown')
-            future: _Future[_T] = _Future()
+            future: Future[_T] = Future()
             self._jobs.put((future, lambda: fn(*args, **kwargs)))
             if not self._idle.acquire(blocking=False):
                 self._start_worker()

@@ -10,20 +10,34 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The asyncio event loop of a hub.
+"""asyncio's side: the event loop of a thread that has a hub.
 
-A stock ``asyncio.SelectorEventLoop`` on the hub's selector: public API. What
-is added keeps it usable in a service: native threads for its executor, a
-signal wake-up that stays on, and a way to go on in a forked child.
+:class:`EventLoop` is a stock ``asyncio.SelectorEventLoop`` on a selector of
+ours: public API. What is added keeps it usable in a service: native threads
+for its executor, a signal wake-up that stays on, and a way to go on in a
+forked child. On the aiohub hub its selector is the hub.
+
+On a hub that knows nothing of asyncio, :func:`get_loop` runs a
+:class:`GreenEventLoop` in a green thread, whose ``select()`` waits as any
+green thread does: an epoll object has a descriptor, and can itself be polled.
+So code that uses asyncio goes on working with aiohub switched off.
 """
 
 import asyncio
 from collections.abc import Iterator
 import contextlib
+import contextvars
 import logging
 import signal
 from typing import Any
 
+import eventlet
+from eventlet import hubs
+from eventlet.hubs import asyncio as asyncio_hub
+import greenlet
+
+from aiohub import _eventlet
+from aiohub import _lifetime
 from aiohub import _native
 from aiohub import _selector
 
@@ -61,7 +75,8 @@ class EventLoop(asyncio.SelectorEventLoop):
             super().__init__(selector)
         self._hub_selector = selector
         self._native_executor = _native.Executor()
-        self.set_default_executor(self._native_executor)
+        if _native.CAN_START_THREADS:
+            self.set_default_executor(self._native_executor)
         self._wakes_on_signals = False
 
     # -- signals
@@ -142,3 +157,164 @@ class EventLoop(asyncio.SelectorEventLoop):
                 sock.close()
 
 
+
+
+class GreenEventLoop(EventLoop):
+    """An event loop for a green thread of a hub that is not ours.
+
+    Green code of the same thread adds to it while its ``select()`` waits, so
+    that has to be noticed, as asyncio's own loop notices other threads.
+
+    :param hub: The hub of this thread.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        # The wait of select() that new work has to end, if it is in one.
+        self._wait: object = None
+        super().__init__(_selector.HubSelector({}, {}, self._turn))
+
+    def _turn(self, timeout: float | None) -> list[tuple[Any, int]]:
+        """``select()`` that lets other green threads run, at least once."""
+        poll = self._hub_selector.poll
+        if timeout == 0:
+            eventlet.sleep(0)
+        else:
+            self._wait = object()
+            try:
+                hubs.trampoline(
+                    poll.fileno(),  # type: ignore[attr-defined]
+                    read=True, timeout=timeout, timeout_exc=_Due)
+            except _Due:
+                pass
+            finally:
+                self._wait = None
+        return list(self._hub_selector.asyncio_events(poll.poll(0)))
+
+    def end_wait(self) -> None:
+        """Have ``select()`` return soon: there is something new to do."""
+        if self._wait is not None:
+            self._hub.schedule_call_global(
+                0, self._end_wait, self._wait, greenlet_of(self))
+
+    def _end_wait(self, wait: object, runner: greenlet.greenlet) -> None:
+        # Something else may have ended it, and there may be another one.
+        if self._wait is wait:
+            runner.switch()
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        """Call *callback* in the next turn; see asyncio's."""
+        handle = super().call_soon(callback, *args, context=context)
+        self.end_wait()
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call *callback* at a time of the loop's clock; see asyncio's."""
+        handle = super().call_at(when, callback, *args, context=context)
+        self.end_wait()
+        return handle
+
+    def renew_after_fork(self, task: asyncio.Task[Any] | None) -> None:
+        super().renew_after_fork(task)
+        # It waits for the poll object that it had before.
+        self.end_wait()
+
+
+class _Due(Exception):
+    """The next timer of a :class:`GreenEventLoop` is due."""
+
+
+class _Runner:
+    """Runs a :class:`GreenEventLoop` in a green thread, as long as its hub.
+
+    An exception that is meant for the main greenlet ends the green thread;
+    another takes its place.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self.thread_id = _native.threading.get_ident()
+        self.hub = hub
+        self.loop = GreenEventLoop(hub)
+        self.start()
+        _lifetime.keep(self)
+
+    def start(self) -> None:
+        self.greenlet = eventlet.spawn(self._run)
+
+    def _run(self) -> None:
+        try:
+            self.loop.run_forever()
+        finally:
+            # A loop of the program's own may be running: then the next
+            # get_loop() tries again.
+            if self.is_current() and asyncio._get_running_loop() is None:
+                self.start()
+
+    @property
+    def running(self) -> bool:
+        return self.loop.is_running()
+
+    def is_current(self) -> bool:
+        return _eventlet.current_hub() is self.hub
+
+    def close(self) -> None:
+        """Stop and close the loop; what waits in it is not woken again."""
+        _lifetime.forget(self)
+        self.hub = None
+        _eventlet.unwind(self.greenlet)
+        if not self.loop.is_running():
+            self.loop.close()
+
+
+def get_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of this thread, which runs beside green code.
+
+    On the aiohub hub, and on eventlet's asyncio hub, it is the loop of the
+    hub. On any other hub, with aiohub switched off, the first call starts a
+    loop in a green thread of that hub; it runs as long as the hub does.
+
+    :returns: The same loop each time, as long as the thread has this hub.
+    """
+    hub = hubs.get_hub()
+    loop: asyncio.AbstractEventLoop
+    if isinstance(hub, asyncio_hub.Hub):
+        loop = hub.loop
+    else:
+        runner = getattr(hub, _RUNNER, None)
+        if runner is None or runner.loop.is_closed():
+            _native.unpatch_asyncio()
+            runner = _Runner(hub)
+            setattr(hub, _RUNNER, runner)
+            asyncio.set_event_loop(runner.loop)
+        if runner.greenlet.dead:
+            runner.start()
+        loop = runner.loop
+    _lifetime.note_main_loop(loop)
+    return loop
+
+
+
+
+#: The attribute of a hub that is not ours which holds its runner.
+_RUNNER = 'aiohub_runner'
+
+
+def has_green_loop(hub: Any) -> bool:
+    """Whether :func:`get_loop` has started a loop in a green thread."""
+    return hasattr(hub, _RUNNER)
+
+
+def greenlet_of(loop: asyncio.AbstractEventLoop) -> greenlet.greenlet | None:
+    """Return the greenlet that runs callbacks and tasks of *loop*.
+
+    :param loop: The loop of this thread.
+    """
+    hub = hubs.get_hub()
+    runner = getattr(hub, _RUNNER, hub)
+    return runner.greenlet if runner.loop is loop else None

@@ -15,8 +15,8 @@
 import asyncio
 import os
 import re
-from typing import TYPE_CHECKING
 from typing import Any
+from typing import TYPE_CHECKING
 
 import eventlet
 from eventlet import hubs
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from oslo_config import cfg
 
 #: The first eventlet that makes a hub in two steps, as ours has to be made.
-MINIMUM_EVENTLET = (0, 40, 3)
+MINIMUM_EVENTLET = (0, 41, 0)
 
 HUB_MODULE = 'aiohub.hub'
 
@@ -84,11 +84,10 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
     opts.register_opts(conf)
     wanted = bool(conf.aiohub.enabled)
     if enabled():
-        if not wanted:
+        if not wanted and is_set_up():
             log.warning(
                 '[aiohub] enabled is false, but this process is on the '
-                'aiohub hub already (%s). Restart it to switch.',
-                _why_on(conf))
+                'aiohub hub since setup() was called. Restart it to switch.')
         elif not is_set_up():
             _stick()
         log.info('%s: %s', _describe(), _why_on(conf))
@@ -183,6 +182,11 @@ def _check() -> None:
             "This process runs on %s already, and the tasks of that hub's "
             'loop cannot be moved to another. Remove the use_hub() call that '
             'chose it.' % type(hub).__module__)
+    if getattr(hub, 'aiohub_runner', None) is not None:
+        raise exceptions.SetupError(
+            'aiohub.setup() was called after this thread has used asyncio '
+            'through aiohub, and the tasks of that loop cannot be moved to '
+            'another. Call it before the first get_loop() or await_().')
     if asyncio._get_running_loop() is not None:
         raise exceptions.SetupError(
             'aiohub.setup() was called while an asyncio event loop runs in '

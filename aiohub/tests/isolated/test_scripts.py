@@ -63,6 +63,10 @@ class TestHub(isolated.ScriptTestCase):
     def test_forking(self, mode):
         self.run_script('forking.py', mode)
 
+    @isolated.in_modes('env', 'env-patched')
+    def test_first_hub_at_exit(self, mode):
+        self.run_script('first_hub_at_exit.py', mode)
+
     def test_import_orders(self):
         for steps in itertools.permutations(
                 ('aiohub', 'asyncio', 'aiohttp', 'monkey_patch')):

@@ -22,10 +22,11 @@ import aiohub
 #: From the top to the bottom. A module may use those of the lines below its
 #: own, and no others.
 LAYERS = (
-    ('toggle',),
-    ('_handover',),
-    ('hub',),
-    ('loop', '_lifetime'),
+    ('toggle', 'from_thread', 'wrappers'),
+    ('bridge', '_handover'),
+    ('hub', '_crossing', '_request_context'),
+    ('loop',),
+    ('_lifetime',),
     ('_selector', '_native', '_eventlet'),
     ('exceptions', 'opts'),
 )

@@ -121,9 +121,9 @@ class ExecutorTestCase(base.BaseTestCase):
         self.assertIsNone(result())
 
     def test_the_private_name_of_futures(self):
-        # _Future gives it another lock; see there.
+        # Future gives it another lock; see there.
         self.assertIn('_condition', vars(concurrent.futures.Future()))
-        self.assertIn('_condition', vars(_native._Future()))
+        self.assertIn('_condition', vars(_native.Future()))
 
 
 class UnpatchTestCase(base.BaseTestCase):

@@ -19,12 +19,12 @@ import urllib.request
 
 import mode
 
-from aiohttp import web
 import aiohttp
+from aiohttp import web
 import eventlet
 from eventlet import asyncio as eventlet_asyncio
-from eventlet import wsgi
 from eventlet.green.urllib import request as green_request
+from eventlet import wsgi
 import trustme
 
 urlopen = urllib.request.urlopen if mode.PATCHED else green_request.urlopen
@@ -33,7 +33,7 @@ listener = eventlet.listen(('127.0.0.1', 0))
 GREEN = 'http://127.0.0.1:%d/' % listener.getsockname()[1]
 
 
-def application(environ, start_response):  # type: ignore
+def application(environ, start_response):
     start_response('200 OK', [('Content-Type', 'text/plain')])
     eventlet.sleep(0.001)
     return [('green' + environ['PATH_INFO']).encode()]

@@ -179,7 +179,7 @@ async def datagrams() -> None:
             self.transport = transport
 
         def datagram_received(self, data: bytes, addr: object) -> None:
-            self.transport.sendto(data.upper(), addr)  # type: ignore
+            self.transport.sendto(data.upper(), addr)
 
     class Client(asyncio.DatagramProtocol):
         def datagram_received(self, data: bytes, addr: object) -> None:
@@ -288,7 +288,7 @@ async def sockets() -> None:
 async def generators() -> None:
     ended = []
 
-    async def generator():  # type: ignore
+    async def generator():
         try:
             for i in range(10):
                 yield i
@@ -313,7 +313,7 @@ async def abandoned_generator() -> None:
     loop = asyncio.get_running_loop()
     ended = []
 
-    async def generator():  # type: ignore
+    async def generator():
         try:
             yield 1
         finally:
@@ -332,7 +332,7 @@ PROGRAMS = (
     generators)
 
 
-def run(coroutine):  # type: ignore
+def run(coroutine):
     return eventlet_asyncio.spawn_for_awaitable(coroutine).wait()
 
 

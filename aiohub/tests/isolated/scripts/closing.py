@@ -67,7 +67,7 @@ def leave_something() -> None:
     eventlet.sleep(0)
 
 
-def in_thread(function) -> None:  # type: ignore
+def in_thread(function) -> None:
     failures = []
 
     def target() -> None:

@@ -40,7 +40,7 @@ def check_clean() -> None:
     assert not any(hub.secondaries.values()), hub.secondaries
 
 
-def run(coroutine):  # type: ignore
+def run(coroutine):
     return eventlet_asyncio.spawn_for_awaitable(coroutine).wait()
 
 

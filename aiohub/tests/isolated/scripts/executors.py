@@ -84,7 +84,7 @@ async def both_in_loop(executor: futures.Executor) -> None:
     assert await asyncio.wrap_future(executor.submit(pow, 2, 3)) == 8
 
 
-def run(coroutine):  # type: ignore
+def run(coroutine):
     return eventlet_asyncio.spawn_for_awaitable(coroutine).wait()
 
 

@@ -32,11 +32,11 @@ Socket = eventlet.green.socket
 hub = hubs.get_hub()
 
 
-def run(coroutine):  # type: ignore
+def run(coroutine):
     return eventlet_asyncio.spawn_for_awaitable(coroutine).wait()
 
 
-def fork(function) -> int:  # type: ignore
+def fork(function) -> int:
     """Run function in a child, which exits with 0 if it returns."""
     pid = os.fork()
     if not pid:
@@ -44,7 +44,7 @@ def fork(function) -> int:  # type: ignore
     return pid
 
 
-def finish(function) -> None:  # type: ignore
+def finish(function) -> None:
     """The end of a child."""
     status = 1
     try:

@@ -26,12 +26,12 @@ import mode
 
 import eventlet
 from eventlet import event
+from eventlet.green import socket as green_socket
 from eventlet import greenpool
 from eventlet import hubs
 from eventlet import patcher
 from eventlet import semaphore
 from eventlet import tpool
-from eventlet.green import socket as green_socket
 
 N = 1000
 Socket = socket if mode.PATCHED else green_socket
@@ -51,7 +51,7 @@ class Kind:
         self.greens: list[eventlet.greenthread.GreenThread] = []
         self.free = False
 
-    def start(self, number: int, wait, expected: object) -> None:  # type: ignore
+    def start(self, number: int, wait, expected: object) -> None:
         def run() -> int:
             got = wait()
             assert self.free, 'early: %s %d' % (self.name, number)
@@ -88,7 +88,7 @@ START = time.monotonic()
 DUE = 6.0
 
 
-def sleeper(number: int):  # type: ignore
+def sleeper(number: int):
     def wait() -> bool:
         due = DUE + number / N
         sleep(START + due - time.monotonic())
@@ -114,7 +114,7 @@ pool_gate = event.Event()
 chain = [event.Event() for _ in range(N)]
 
 
-def timed_out(number: int):  # type: ignore
+def timed_out(number: int):
     def wait() -> str:
         try:
             with eventlet.Timeout(
@@ -127,7 +127,7 @@ def timed_out(number: int):  # type: ignore
     return wait
 
 
-def accept(number: int):  # type: ignore
+def accept(number: int):
     def wait() -> bytes:
         conn, _ = listeners[number].accept()
         data = conn.recv(10)
@@ -140,7 +140,7 @@ def accept(number: int):  # type: ignore
 BIG = b'z' * 200000
 
 
-def write(number: int):  # type: ignore
+def write(number: int):
     def wait() -> int:
         writes[number][0].sendall(BIG)
         return 1
@@ -148,7 +148,7 @@ def write(number: int):  # type: ignore
     return wait
 
 
-def follow(number: int):  # type: ignore
+def follow(number: int):
     # Waits for another green thread, which waits for an event.
     def wait() -> object:
         return eventlet.spawn(chain[number].wait).wait()
@@ -156,7 +156,7 @@ def follow(number: int):  # type: ignore
     return wait
 
 
-def in_pool(number: int):  # type: ignore
+def in_pool(number: int):
     def wait() -> object:
         return pool.spawn(pool_gate.wait).wait()
 

@@ -57,10 +57,10 @@ import mode  # noqa: E402
 import asyncio  # noqa: E402
 import urllib.request  # noqa: E402
 
-from aiohttp import web  # noqa: E402
 import aiohttp  # noqa: E402
-from eventlet import asyncio as eventlet_asyncio  # noqa: E402
+from aiohttp import web  # noqa: E402
 import eventlet  # noqa: E402
+from eventlet import asyncio as eventlet_asyncio  # noqa: E402
 
 assert eventlet.patcher.is_monkey_patched('socket')
 

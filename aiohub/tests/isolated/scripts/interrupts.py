@@ -25,11 +25,11 @@ import mode
 import eventlet
 from eventlet import asyncio as eventlet_asyncio
 from eventlet import event
+from eventlet.green import socket as green_socket
+from eventlet.green import time as green_time
 from eventlet import hubs
 from eventlet import patcher
 from eventlet import semaphore
-from eventlet.green import socket as green_socket
-from eventlet.green import time as green_time
 
 native = patcher.original('threading')
 native_time = patcher.original('time')

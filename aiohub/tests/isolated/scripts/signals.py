@@ -98,8 +98,8 @@ places: set[str] = set()
 
 
 def interrupting(signum: int, frame: object) -> None:
-    calls.append(frame.f_code.co_name)  # type: ignore
-    if frame.f_code.co_name == 'do_poll':  # type: ignore
+    calls.append(frame.f_code.co_name)
+    if frame.f_code.co_name == 'do_poll':
         raise OSError(errno.EINTR, 'Interrupted')
 
 

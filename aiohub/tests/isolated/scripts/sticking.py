@@ -33,7 +33,7 @@ def name() -> str:
     return type(hubs.get_hub()).__module__
 
 
-def in_thread(function) -> object:  # type: ignore
+def in_thread(function) -> object:
     results: list[object] = []
     thread = native.Thread(target=lambda: results.append(function()))
     thread.start()
@@ -41,7 +41,7 @@ def in_thread(function) -> object:  # type: ignore
     return results[0]
 
 
-def in_child(function) -> str:  # type: ignore
+def in_child(function) -> str:
     """Return what function returns in a forked child."""
     r, w = os.pipe()
     pid = os.fork()

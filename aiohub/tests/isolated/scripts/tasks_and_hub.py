@@ -24,7 +24,7 @@ from eventlet import hubs
 hub = hubs.get_hub()
 
 
-def run(coroutine):  # type: ignore
+def run(coroutine):
     return eventlet_asyncio.spawn_for_awaitable(coroutine).wait()
 
 

@@ -40,7 +40,7 @@ def state() -> object:
             aiohub.enabled())
 
 
-def refused(word: str, call=lambda: aiohub.setup(conf)) -> None:  # type: ignore
+def refused(word: str, call=lambda: aiohub.setup(conf)) -> None:
     before = state()
     try:
         call()
@@ -102,7 +102,7 @@ for wrong in (None, {'aiohub': {'enabled': True}}, argparse.Namespace()):
 
 # With an eventlet that is too old.
 version = eventlet.__version__
-for old in ('0.39.1', '0.40.2', '0.36'):
+for old in ('0.39.1', '0.40.4', '0.36'):
     eventlet.__version__ = old
     refused('too old')
 eventlet.__version__ = version

@@ -1,0 +1,267 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the bridge is built of: futures that stand for something else.
+
+An ``asyncio.Task`` does not wait for a cancelled future: it is cancelled at
+once. But it leaves that to the future, because what it waits for may be
+another task, which has a cleanup to do and may even decide to go on. A
+:class:`DelegatingFuture` behaves as such a task: ``cancel()`` asks whom it
+stands for, and it is done when that one is.
+"""
+
+import asyncio
+from collections.abc import Callable
+import contextlib
+import contextvars
+import logging
+from typing import Any
+from typing import NoReturn
+from typing import TypeVar
+
+from eventlet import event
+from eventlet import greenthread
+from eventlet import hubs
+import greenlet
+
+from aiohub import exceptions
+
+LOG = logging.getLogger(__name__)
+
+_T = TypeVar('_T')
+
+
+class DelegatingFuture(asyncio.Future[Any]):
+    """A future that stands for what somebody else does.
+
+    :param loop: The loop of those who wait for it.
+    :param cancel: Called once for each ``cancel()`` while it is not done; it
+        has to bring about that the future is finished, sooner or later.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop,
+                 cancel: Callable[[], None]) -> None:
+        super().__init__(loop=loop)
+        self._ask = cancel
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Ask for an end; who waits sees it when it has come."""
+        if self.done():
+            return False
+        self._ask()
+        return True
+
+    def finish(self, result: Any = None,
+               error: BaseException | None = None) -> None:
+        """Become done, unless it is: cancelled for a ``CancelledError``."""
+        if self.done():
+            return
+        if error is None:
+            self.set_result(result)
+        elif isinstance(error, asyncio.CancelledError):
+            super().cancel(*error.args[:1])
+        elif isinstance(error, StopIteration):
+            # Not allowed in a future: it would end the coroutine that waits.
+            wrapped = RuntimeError('a green thread raised StopIteration')
+            wrapped.__cause__ = error
+            self.set_exception(wrapped)
+        else:
+            self.set_exception(error)
+
+
+def outcome(future: 'asyncio.Future[Any]') -> tuple[
+        Any, BaseException | None]:
+    """Return result and exception of a future that is done."""
+    if future.cancelled():
+        return None, asyncio.CancelledError()
+    error = future.exception()
+    return (None, error) if error is not None else (future.result(), None)
+
+
+def remote(start: Callable[[], 'asyncio.Future[Any]'],
+           theirs: asyncio.AbstractEventLoop,
+           ours: asyncio.AbstractEventLoop) -> DelegatingFuture:
+    """Have the loop of another thread do something; return a future of ours.
+
+    :param start: What makes a future of *theirs*; called in its thread.
+    :raises aiohub.exceptions.AiohubError: If *theirs* is closed.
+    """
+    state: dict[str, Any] = {'future': None, 'cancels': 0}
+
+    def ask() -> None:
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            theirs.call_soon_threadsafe(cancel)
+
+    def cancel() -> None:
+        if state['future'] is None:
+            state['cancels'] += 1
+        else:
+            state['future'].cancel()
+
+    def begin() -> None:
+        try:
+            future = state['future'] = start()
+        except BaseException as exc:
+            deliver(None, exc)
+            return
+        future.add_done_callback(lambda done: deliver(*outcome(done)))
+        for _ in range(state['cancels']):
+            future.cancel()
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            ours.call_soon_threadsafe(proxy.finish, result, error)
+
+    proxy = DelegatingFuture(ours, ask)
+    try:
+        theirs.call_soon_threadsafe(
+            begin, context=contextvars.copy_context())
+    except RuntimeError as exc:
+        raise exceptions.AiohubError(
+            'The event loop given is closed. Leave out loop= to use the loop '
+            'of this thread.') from exc
+    return proxy
+
+
+def wait(future: 'asyncio.Future[_T]') -> _T:
+    """Have the calling greenlet wait for a future of this thread's loop.
+
+    Orders of events: the future is done when we come (no wait); it becomes
+    done, then we are woken; something is thrown into us first, then we
+    cancel, wait for the end of the cleanup, and let it go on; it becomes
+    done and something is thrown before we are woken: nothing is left to
+    cancel, and what was thrown goes on. That comes from eventlet's Event,
+    which wakes nobody who has left.
+    """
+    if not future.done():
+        try:
+            _wait_until_done(future)
+        except BaseException as thrown:
+            _give_up(future, thrown)
+    return future.result()
+
+
+def _wait_until_done(future: 'asyncio.Future[Any]') -> None:
+    done = event.Event()
+
+    def send(_: object) -> None:
+        done.send()
+
+    future.add_done_callback(send)
+    try:
+        # A greenlet may be switched to by anybody.
+        while not future.done():
+            done.wait()
+    finally:
+        future.remove_done_callback(send)
+
+
+def _give_up(future: 'asyncio.Future[Any]',
+             thrown: BaseException) -> NoReturn:
+    """Cancel *future*, and raise when its cleanup has ended.
+
+    What the cleanup raises goes first, as out of any ``finally``.
+    """
+    while not future.done():
+        future.cancel()
+        try:
+            _wait_until_done(future)
+        except (KeyboardInterrupt, SystemExit):
+            # The second time somebody wants to leave: now.
+            raise
+        except BaseException as newer:
+            thrown = newer
+    if not future.cancelled() and (error := future.exception()) is not None:
+        raise error
+    raise thrown
+
+
+class BridgeThread(greenthread.GreenThread):
+    """A green thread whose exception is for those who wait, not for stderr.
+
+    eventlet prints the traceback of every green thread that fails. Here that
+    is done when nobody can take the exception any more, as asyncio does.
+    """
+
+    taken = False
+
+    def main(self, function: Callable[..., Any], args: Any,
+             kwargs: Any) -> None:
+        if self._exit_event.ready():  # killed before it started
+            return
+        try:
+            super().main(function, args, kwargs)
+        except (KeyboardInterrupt, SystemExit):
+            raise  # for the main greenlet
+        except BaseException:  # nosec B110
+            pass  # wait() raises it
+
+    def wait(self) -> Any:
+        self.taken = True
+        return super().wait()
+
+    def link(self, func: Callable[..., Any], *args: Any,
+             **kwargs: Any) -> Any:
+        self.taken = True
+        return super().link(func, *args, **kwargs)
+
+    def kill(self, *throw_args: Any) -> Any:
+        if throw_args and not self and not self.dead:
+            # It has not started. Those who wait are told here; eventlet
+            # would throw it through the hub's greenlet, which prints it.
+            def just_raise() -> None:
+                raise as_exception(throw_args)
+
+            self.main(just_raise, (), {})
+            throw_args = ()
+        return super().kill(*throw_args)
+
+    def __del__(self) -> None:
+        error = self._exit_event._exc
+        if error is None or self.taken:
+            return
+        exception = as_exception(error)
+        if not isinstance(exception, greenlet.GreenletExit):
+            LOG.error('The exception of a green thread was never retrieved',
+                      exc_info=exception)
+
+
+def as_exception(throw_args: tuple[Any, ...]) -> BaseException:
+    """Return the exception that ``greenlet.throw(*throw_args)`` raises."""
+    kind, value, trace = (*throw_args, None, None)[:3]
+    if isinstance(kind, BaseException):
+        error = kind
+    elif isinstance(value, BaseException):
+        error = value
+    else:
+        error = kind() if value is None else kind(value)
+    return error if trace is None else error.with_traceback(trace)
+
+
+def spawn(function: Callable[..., Any], *args: Any) -> BridgeThread:
+    """Start a :class:`BridgeThread`, in a copy of the current context."""
+    hub = hubs.get_hub()
+    green = BridgeThread(hub.greenlet)
+    green.gr_context = contextvars.copy_context()
+    hub.schedule_call_global(0, green.switch, function, args, {})
+    return green
+
+
+def kill_soon(green: greenlet.greenlet) -> None:
+    """Kill *green* in the next turn of the hub; needs no greenlet to wait."""
+    hubs.get_hub().schedule_call_global(0, _kill, green)
+
+
+def _kill(green: greenlet.greenlet) -> None:
+    # In the hub's greenlet, which kill() does not make wait.
+    if not green.dead:
+        greenthread.kill(green)

@@ -1,0 +1,429 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Green code waits for asyncio, and asyncio waits for green code.
+
+Everything here works on every hub: on aiohub's, on eventlet's asyncio hub,
+and, with aiohub switched off, on any other (see :func:`aiohub.get_loop`).
+
+Exceptions cross as they are. Context variables, and the request context of
+oslo.context, are seen by the code called on the other side; what that code
+sets does not come back. Whoever is cancelled or killed while it waits first
+ends what it waits for, cleanup included.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from collections.abc import Callable
+import contextvars
+import inspect
+from typing import Any
+from typing import NoReturn
+from typing import TypeVar
+
+from eventlet import greenthread
+from eventlet import hubs
+import greenlet
+
+from aiohub import _crossing
+from aiohub import _eventlet
+from aiohub import _native
+from aiohub import _request_context
+from aiohub import exceptions
+from aiohub import loop as loop_module
+
+_T = TypeVar('_T')
+
+
+# -- green code waits for asyncio
+
+def await_(awaitable: Awaitable[_T]) -> _T:
+    """Wait for *awaitable*, in green code: ``await`` without ``async``.
+
+    Blocks only the calling green thread, or the main greenlet. If something
+    is thrown into that meanwhile (it is killed, or an ``eventlet.Timeout``
+    fires), the awaitable is cancelled, and its cleanup has ended before what
+    was thrown goes on. A future or task that others wait for too is
+    cancelled for them as well; ``asyncio.shield()`` keeps it.
+
+    :param awaitable: A coroutine, future, task, green thread, or anything
+        else with ``__await__``. A future of another thread's loop is waited
+        for there.
+    :returns: Its result.
+    :raises BaseException: What it raises: ``asyncio.CancelledError`` if it
+        is cancelled.
+    :raises aiohub.AiohubError: If the caller cannot wait: it is a coroutine
+        or a callback, or a thread without a hub. The awaitable is closed.
+    """
+    loop = _waiters_loop('await_()', awaitable)
+    result: _T = _crossing.wait(_as_future(awaitable, loop))
+    return result
+
+
+def future_to_greenlet(
+    awaitable: Awaitable[_T],
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
+    autostart_future: bool = True,
+    autocancel_future: bool = True,
+    autokill_greenlet: bool = True,
+) -> greenthread.GreenThread:
+    """Return a green thread that has the result of *awaitable*.
+
+    Its ``wait()`` returns the result, or raises what the awaitable raised.
+
+    :param awaitable: As for :func:`await_`.
+    :param loop: Where to run a coroutine; by default the loop of this
+        thread. The loop of another thread runs it in that thread.
+    :param autostart_future: Whether a coroutine starts now; otherwise it
+        starts when somebody calls ``wait()``.
+    :param autocancel_future: Whether the awaitable is cancelled if the green
+        thread is killed, started or not, with any exception. The green
+        thread then ends when the awaitable's cleanup has.
+    :param autokill_greenlet: Whether the green thread counts as killed
+        (``wait()`` raises ``GreenletExit``) if the awaitable is cancelled;
+        otherwise ``wait()`` raises ``asyncio.CancelledError``.
+    :returns: A green thread that has been started.
+    :raises aiohub.AiohubError: If there is no loop that could run it, or it
+        is no awaitable.
+    """
+    own = _own_loop('future_to_greenlet()', awaitable)
+    waiter = _FutureThread(
+        lambda: _as_future(awaitable, own, loop), awaitable,
+        autocancel_future, autokill_greenlet)
+    _check_awaitable(awaitable)
+    if autostart_future:
+        waiter.start_future()
+    return waiter
+
+
+def spawn_for_awaitable(awaitable: Awaitable[_T]) -> greenthread.GreenThread:
+    """Return a started green thread that has the result of *awaitable*.
+
+    eventlet's function of this name, on every hub;
+    :func:`future_to_greenlet` with the defaults.
+    """
+    return future_to_greenlet(awaitable)
+
+
+class _FutureThread(_crossing.BridgeThread):
+    """The green thread of :func:`future_to_greenlet`.
+
+    Orders of events: it is killed before its future is made (the coroutine
+    is closed), before it has run (its link cancels), or while it waits (the
+    wait cancels); the future is cancelled by somebody else at any time (the
+    wait raises, and that counts as a kill).
+    """
+
+    def __init__(
+        self, make: Callable[[], 'asyncio.Future[Any]'],
+        awaitable: Awaitable[Any], autocancel: bool, autokill: bool,
+    ) -> None:
+        hub = hubs.get_hub()
+        super().__init__(hub.greenlet)
+        self._make = make
+        self._awaitable: Awaitable[Any] | None = awaitable
+        self._future: asyncio.Future[Any] | None = None
+        self._autocancel = autocancel
+        self._autokill = autokill
+        super().link(_FutureThread._ended)
+        self.taken = False
+
+    def start_future(self) -> None:
+        """Make the future, and wait for it."""
+        self._future = self._make()
+        self._awaitable = None
+        hubs.get_hub().schedule_call_global(
+            0, self.switch, self._wait_for_it, (), {})
+
+    def wait(self) -> Any:
+        if self._future is None and not self.dead:
+            self.start_future()
+        return super().wait()
+
+    def link(self, func: Callable[..., Any], *args: Any,
+             **kwargs: Any) -> Any:
+        if self._future is None and not self.dead:
+            self.start_future()
+        return super().link(func, *args, **kwargs)
+
+    def _wait_for_it(self) -> Any:
+        future = self._future
+        assert future is not None
+        if not self._autocancel:
+            future = asyncio.shield(future)
+        try:
+            return _crossing.wait(future)
+        except asyncio.CancelledError:
+            if self._autokill:
+                raise greenlet.GreenletExit() from None
+            raise
+
+    def _ended(self) -> None:
+        if not self._autocancel:
+            return
+        if self._future is not None:
+            self._future.cancel()
+        elif self._awaitable is not None:
+            _close(self._awaitable)
+
+
+# -- asyncio waits for green code
+
+def greenlet_to_future(
+    green: greenlet.greenlet,
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
+    autostart_greenlet: bool = True,
+    autocancel_future: bool = True,
+    autokill_greenlet: bool = True,
+) -> 'asyncio.Future[Any]':
+    """Return a future that has the result of a green thread.
+
+    Awaiting it returns what the green thread returns, or raises what it
+    raises, ``StopIteration`` as ``RuntimeError``. If the task that awaits it
+    is cancelled, the green thread is killed, and its ``finally`` has run
+    before ``CancelledError`` goes on; if the green thread swallows the kill
+    and returns, that is the result.
+
+    :param green: A green thread of this thread, or a greenlet that has not
+        been started.
+    :param loop: The loop of the future; by default that of this thread.
+    :param autostart_greenlet: Whether a greenlet that has not been started
+        is. (A green thread has been, by ``eventlet.spawn()``.)
+    :param autocancel_future: Whether the future is cancelled if the green
+        thread is killed; otherwise it raises ``GreenletExit``.
+    :param autokill_greenlet: Whether the green thread is killed if the
+        future is cancelled; otherwise it goes on, and the future is
+        cancelled at once.
+    :returns: A future of *loop*.
+    :raises aiohub.AiohubError: If *green* is a greenlet that runs already:
+        nothing tells when that ends. ``eventlet.spawn()`` makes those that
+        tell. Also if it is the caller, which would wait for itself.
+    """
+    if not isinstance(green, greenlet.greenlet):
+        raise exceptions.AiohubError(
+            'greenlet_to_future() takes a green thread and got %r. To run a '
+            'function, write sync_to_async(function)().' % (green,))
+    if green is greenlet.getcurrent():
+        raise exceptions.AiohubError(
+            'A green thread cannot wait for itself. Pass it to whoever is to '
+            'wait, and return.')
+    own = _own_loop('greenlet_to_future()')
+    future = _crossing.DelegatingFuture(loop or own, lambda: None)
+    future._ask = _killer(green, future, own, autokill_greenlet)
+
+    def ended(result: Any, error: BaseException | None) -> None:
+        if isinstance(error, greenlet.GreenletExit) and autocancel_future:
+            error = asyncio.CancelledError()
+        if future.get_loop() is own:
+            future.finish(result, error)
+        else:
+            future.get_loop().call_soon_threadsafe(
+                future.finish, result, error)
+
+    if isinstance(green, greenthread.GreenThread):
+        if not green and not green.dead:
+            _take_exception(green)
+            if green.gr_context is None:
+                green.gr_context = contextvars.copy_context()
+        green.link(_tell, ended)
+    elif green or green.dead:
+        raise exceptions.AiohubError(
+            'A greenlet that runs already (%r) cannot be waited for: nothing '
+            'tells when it ends. Start it with eventlet.spawn(), or pass it '
+            'before it is started.' % (green,))
+    else:
+        _watch_greenlet(green, ended, autostart_greenlet)
+    return future
+
+
+def _killer(
+    green: greenlet.greenlet, future: _crossing.DelegatingFuture,
+    own: asyncio.AbstractEventLoop, autokill: bool,
+) -> Callable[[], None]:
+    """Return what cancelling the future does."""
+
+    def ask() -> None:
+        if not autokill:
+            future.finish(error=asyncio.CancelledError())
+        elif future.get_loop() is own:
+            _crossing.kill_soon(green)
+        else:
+            own.call_soon_threadsafe(_crossing.kill_soon, green)
+
+    return ask
+
+
+def _tell(green: greenthread.GreenThread,
+          ended: Callable[[Any, BaseException | None], None]) -> None:
+    """Link of a green thread: pass on how it ended."""
+    try:
+        result = green.wait()
+    except BaseException as exc:
+        ended(None, exc)
+    else:
+        ended(result, None)
+
+
+def _take_exception(green: greenthread.GreenThread) -> None:
+    """Keep eventlet from printing what the future will raise.
+
+    A green thread that fails raises in the hub's greenlet, which prints it.
+    What runs in one that has not started can still be chosen.
+    """
+    run = green.run
+
+    def run_quietly(*args: Any, **kwargs: Any) -> None:
+        try:
+            run(*args, **kwargs)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # nosec B110
+            pass
+
+    green.run = run_quietly
+
+
+def _watch_greenlet(
+    green: greenlet.greenlet,
+    ended: Callable[[Any, BaseException | None], None], start: bool,
+) -> None:
+    """Tell how a greenlet ends that has not started."""
+    run = green.run
+
+    def run_and_tell(*args: Any, **kwargs: Any) -> None:
+        try:
+            result = run(*args, **kwargs)
+        except BaseException as exc:
+            ended(None, exc)
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise
+        else:
+            ended(result, None)
+
+    green.run = run_and_tell
+    hub = hubs.get_hub()
+    green.parent = hub.greenlet
+    if green.gr_context is None:
+        green.gr_context = contextvars.copy_context()
+
+    def begin() -> None:
+        if green.dead:
+            # Killed before it began: nothing of it has run, or will.
+            ended(None, greenlet.GreenletExit())
+        else:
+            green.switch()
+
+    if start:
+        hub.schedule_call_global(0, begin)
+
+
+# -- what is common
+
+def _own_loop(
+    name: str, awaitable: object = None,
+) -> asyncio.AbstractEventLoop:
+    """Return the loop of this thread."""
+    if _eventlet.current_hub() is None and not _is_main_thread():
+        _misuse(awaitable, (
+            '%s was called in a thread that has no hub. From a native thread '
+            'call aiohub.from_thread.run() or run_sync().' % name))
+    _request_context.follow()
+    return loop_module.get_loop()
+
+
+def _waiters_loop(
+    name: str, awaitable: object,
+) -> asyncio.AbstractEventLoop:
+    """Return the loop of this thread, if the caller can wait for it."""
+    loop = _own_loop(name, awaitable)
+    current = greenlet.getcurrent()
+    if current is loop_module.greenlet_of(loop) or (
+            current is hubs.get_hub().greenlet):
+        _misuse(awaitable, (
+            '%s was called in a coroutine or a callback, which cannot wait '
+            'greenly: the event loop itself would have to. In a coroutine '
+            'write "await" instead; in a callback, start a task.' % name))
+    running = asyncio._get_running_loop()
+    if running is not None and running is not loop:
+        _misuse(awaitable, (
+            '%s was called while another event loop runs in this thread (%r). '
+            'In a coroutine of it write "await" instead.' % (name, running)))
+    return loop
+
+
+def _is_main_thread() -> bool:
+    threading = _native.threading
+    return bool(
+        threading.get_ident() == threading.main_thread().ident)
+
+
+def _as_future(
+    awaitable: Any, own: asyncio.AbstractEventLoop,
+    loop: asyncio.AbstractEventLoop | None = None,
+) -> 'asyncio.Future[Any]':
+    """Return a future of *own* for *awaitable*, to be run by *loop*.
+
+    A coroutine starts in the next turn, in a copy of the current context.
+    """
+    if isinstance(awaitable, greenlet.greenlet):
+        return greenlet_to_future(awaitable)
+    if asyncio.isfuture(awaitable):
+        loop = awaitable.get_loop()
+    if loop is None or loop is own:
+        _check_awaitable(awaitable)
+        future: asyncio.Future[Any] = asyncio.ensure_future(
+            awaitable, loop=own)
+        if own.is_closed() and not future.done():
+            _misuse(awaitable, (
+                'The event loop of %r is closed: it will never be done.'
+                ' Make it on aiohub.get_loop().' % (awaitable,)))
+        return future
+    if asyncio.isfuture(awaitable) and awaitable.done():
+        return awaitable
+    if loop.is_closed():
+        _misuse(awaitable, (
+            'The event loop of %r is closed: it will never be done. Use '
+            'aiohub.get_loop(), which is open as long as the hub is.'
+            % (awaitable,)))
+    _check_awaitable(awaitable)
+    theirs = loop
+    return _crossing.remote(
+        lambda: asyncio.ensure_future(awaitable, loop=theirs), theirs, own)
+
+
+def _check_awaitable(awaitable: object) -> None:
+    if isinstance(awaitable, greenlet.greenlet):
+        return
+    if not inspect.isawaitable(awaitable):
+        hint = ''
+        if inspect.iscoroutinefunction(awaitable):
+            hint = ' Call it: its name alone is not a coroutine.'
+        raise exceptions.AiohubError(
+            'An awaitable is needed, and %r is none.%s Pass a coroutine, a '
+            'future, a task or a green thread.' % (awaitable, hint))
+
+
+def _close(awaitable: object) -> None:
+    """Give an awaitable up: no "never awaited" for what never ran."""
+    if inspect.iscoroutine(awaitable):
+        if inspect.getcoroutinestate(awaitable) != inspect.CORO_RUNNING:
+            awaitable.close()
+    elif asyncio.isfuture(awaitable):
+        awaitable.cancel()
+
+
+def _misuse(awaitable: object, message: str) -> NoReturn:
+    if inspect.iscoroutine(awaitable):
+        _close(awaitable)
+    raise exceptions.AiohubError(message)
