@@ -15,16 +15,40 @@
 Importing this package patches nothing and starts nothing.
 """
 
+from aiohub import from_thread
+from aiohub.bridge import await_
+from aiohub.bridge import future_to_greenlet
+from aiohub.bridge import greenlet_to_future
+from aiohub.bridge import spawn_for_awaitable
 from aiohub.exceptions import AiohubError
 from aiohub.exceptions import HubClosedError
 from aiohub.exceptions import SetupError
+from aiohub.loop import get_loop
 from aiohub.toggle import enabled
 from aiohub.toggle import setup
+from aiohub.wrappers import async_to_sync
+from aiohub.wrappers import sync_to_async
+from aiohub.wrappers import wrap_async_context_manager
+from aiohub.wrappers import wrap_async_iterator
+from aiohub.wrappers import wrap_sync_context_manager
+from aiohub.wrappers import wrap_sync_iterator
 
 __all__ = (
     'AiohubError',
     'HubClosedError',
     'SetupError',
+    'async_to_sync',
+    'await_',
     'enabled',
+    'from_thread',
+    'future_to_greenlet',
+    'get_loop',
+    'greenlet_to_future',
     'setup',
+    'spawn_for_awaitable',
+    'sync_to_async',
+    'wrap_async_context_manager',
+    'wrap_async_iterator',
+    'wrap_sync_context_manager',
+    'wrap_sync_iterator',
 )

@@ -49,7 +49,7 @@ class DelegatingFuture(asyncio.Future[Any]):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop,
-                 cancel: Callable[[], None]) -> None:
+                 cancel: Callable[[], object]) -> None:
         super().__init__(loop=loop)
         self._ask = cancel
 

@@ -24,8 +24,6 @@ context follows wherever context variables do: into tasks, callbacks,
 import contextvars
 from typing import Any
 
-from oslo_context import context
-
 _current: 'contextvars.ContextVar[Any]' = contextvars.ContextVar(
     'oslo_context')
 
@@ -62,6 +60,9 @@ def follow() -> None:
     Where the name is missing, nothing is changed: the request context then
     belongs to the thread or green thread, and coroutines share one.
     """
+    # Not at the top: what it makes when it is imported has to be patched.
+    from oslo_context import context
+
     store = getattr(context, '_request_store', None)
     if store is not None and not isinstance(store, _Store):
         setattr(context, '_request_store', _Store(store))

@@ -15,18 +15,29 @@
 Made of :mod:`aiohub.bridge`, and with its rules.
 """
 
+import asyncio
+from collections.abc import AsyncIterable
+from collections.abc import AsyncIterator
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Coroutine
+from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
 import functools
 import inspect
+import sys
 from typing import Any
 from typing import overload
 from typing import ParamSpec
 from typing import TypeVar
 
+import eventlet
+from eventlet import event
+
 from aiohub import _crossing
 from aiohub import bridge
+from aiohub import loop as loop_module
 
 _T = TypeVar('_T')
 _P = ParamSpec('_P')
@@ -55,9 +66,10 @@ def async_to_sync(fn: Any = None, **options: Any) -> Any:
         body = get(url)        # in a green thread
 
     :param fn: The coroutine function.
-    :param options: Those of :func:`~aiohub.future_to_greenlet`, except *autostart*.
-    :returns: A function that calls *fn* and waits as :func:`~aiohub.await_` does. It
-        has the name, signature and docstring of *fn*.
+    :param options: Those of :func:`~aiohub.future_to_greenlet`.
+    :returns: A function that calls *fn* and waits as
+        :func:`~aiohub.await_` does. It has the name, signature and docstring
+        of *fn*.
     """
     if fn is None:
         return functools.partial(async_to_sync, **options)
@@ -66,7 +78,8 @@ def async_to_sync(fn: Any = None, **options: Any) -> Any:
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if options:
-            return bridge.future_to_greenlet(fn(*args, **kwargs), **options).wait()
+            return bridge.future_to_greenlet(
+                fn(*args, **kwargs), **options).wait()
         return bridge.await_(fn(*args, **kwargs))
 
     return wrapper
@@ -119,3 +132,225 @@ def _check_options(options: dict[str, Any], target: Any) -> None:
         if known.get(name) is None or known[name].kind is not (
                 inspect.Parameter.KEYWORD_ONLY):
             raise TypeError('unknown option %r' % name)
+
+
+# -- context managers
+#
+# What is entered must be left where it was entered: asyncio.timeout() and
+# TaskGroup belong to a task, an RLock to a green thread. So each runs from
+# beginning to end in one task, or one green thread, of its own.
+
+def wrap_async_context_manager(
+    cm: contextlib.AbstractAsyncContextManager[_T, bool | None],
+) -> contextlib.AbstractContextManager[_T, bool | None]:
+    """Make an ``async with`` a ``with``, for green code.
+
+    :param cm: An asynchronous context manager. All of it runs in one task;
+        the body does not, and so cannot be cancelled by it: a timeout that
+        expires in the body is raised when the body ends.
+    :returns: A context manager. If the green thread is killed while it
+        enters or leaves, that is cancelled, and has ended before the kill
+        goes on.
+    """
+    return _AsyncHeld(cm)
+
+
+class _AsyncHeld(contextlib.AbstractContextManager[_T, bool | None]):
+    def __init__(
+        self, cm: contextlib.AbstractAsyncContextManager[_T, bool | None],
+    ) -> None:
+        self._cm = cm
+
+    def __enter__(self) -> _T:
+        loop = loop_module.get_loop()
+        self._leave: asyncio.Future[Any] = loop.create_future()
+        entered = _crossing.DelegatingFuture(
+            loop, lambda: self._task.cancel())
+        self._task = loop.create_task(self._hold(entered))
+        try:
+            value: _T = bridge.await_(entered)
+        except BaseException:
+            # Thrown into us just when it had been entered: leave it.
+            if not (entered.cancelled() or entered.exception()):
+                self.__exit__(*sys.exc_info())
+            raise
+        return value
+
+    def __exit__(self, *exc_info: Any) -> bool | None:
+        if not self._leave.done():
+            self._leave.set_result(exc_info)
+        return bridge.await_(self._task)
+
+    async def _hold(
+        self, entered: _crossing.DelegatingFuture,
+    ) -> bool | None:
+        try:
+            value = await self._cm.__aenter__()
+        except BaseException as exc:
+            entered.finish(error=exc)
+            return None
+        entered.finish(value)
+        try:
+            exc_info = await self._leave
+        except asyncio.CancelledError:
+            # By the manager itself, or by who ends all tasks.
+            exc_info = sys.exc_info()
+            if not await self._cm.__aexit__(*exc_info):
+                raise
+            return None
+        return await self._cm.__aexit__(*exc_info)
+
+
+def wrap_sync_context_manager(
+    cm: contextlib.AbstractContextManager[_T, bool | None],
+) -> contextlib.AbstractAsyncContextManager[_T, bool | None]:
+    """Make a ``with`` an ``async with``, for coroutines.
+
+    :param cm: A context manager that makes green calls when it is entered or
+        left. All of it runs in one green thread, which is not that of the
+        body.
+    :returns: An asynchronous context manager. If the task is cancelled while
+        it enters or leaves, the green thread is killed, and has ended before
+        ``CancelledError`` goes on.
+    """
+    return _SyncHeld(cm)
+
+
+class _SyncHeld(contextlib.AbstractAsyncContextManager[_T, bool | None]):
+    def __init__(
+        self, cm: contextlib.AbstractContextManager[_T, bool | None],
+    ) -> None:
+        self._cm = cm
+
+    async def __aenter__(self) -> _T:
+        self._leave = event.Event()
+        entered = _crossing.DelegatingFuture(
+            loop_module.get_loop(),
+            lambda: _crossing.kill_soon(self._green))
+        self._green = _crossing.spawn(self._hold, entered)
+        self._ended = bridge.greenlet_to_future(self._green)
+        try:
+            value: _T = await entered
+        except BaseException:
+            # Cancelled just when it had been entered: leave it.
+            if not (entered.cancelled() or entered.exception()):
+                await self.__aexit__(*sys.exc_info())
+            raise
+        return value
+
+    async def __aexit__(self, *exc_info: Any) -> bool | None:
+        self._leave.send(exc_info)
+        result: bool | None = await self._ended
+        return result
+
+    def _hold(self, entered: _crossing.DelegatingFuture) -> bool | None:
+        try:
+            value = self._cm.__enter__()
+        except eventlet.greenlet.GreenletExit:
+            entered.finish(error=asyncio.CancelledError())
+            return None
+        except BaseException as exc:
+            entered.finish(error=exc)
+            return None
+        entered.finish(value)
+        try:
+            exc_info = self._leave.wait()
+        except BaseException:
+            if not self._cm.__exit__(*sys.exc_info()):
+                raise
+            return None
+        return self._cm.__exit__(*exc_info)
+
+
+# -- iterators
+
+def wrap_async_iterator(iterable: AsyncIterable[_T]) -> Iterator[_T]:
+    """Make an ``async for`` a ``for``, for green code.
+
+    :param iterable: An asynchronous iterable. All of it runs in one task.
+    :returns: An iterator. If the green thread is killed while it waits for
+        an item, the iterable is cancelled. When the loop over it is left
+        early, a generator is closed.
+    """
+    loop = loop_module.get_loop()
+    questions: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def produce() -> None:
+        iterator = aiter(iterable)
+        try:
+            while (answer := await questions.get()) is not None:
+                try:
+                    answer.finish(await anext(iterator))
+                except StopAsyncIteration:
+                    answer.finish(_END)
+                except BaseException as exc:
+                    answer.finish(error=exc)
+                    if isinstance(exc, asyncio.CancelledError):
+                        raise
+        finally:
+            if inspect.isasyncgen(iterator):
+                await iterator.aclose()
+
+    producer = loop.create_task(produce())
+    try:
+        while True:
+            answer = _crossing.DelegatingFuture(
+                loop, lambda: producer.cancel())
+            questions.put_nowait(answer)
+            item = bridge.await_(answer)
+            if item is _END:
+                break
+            yield item
+    finally:
+        questions.put_nowait(None)
+        with contextlib.suppress(asyncio.CancelledError):
+            bridge.await_(producer)
+
+
+async def wrap_sync_iterator(iterable: Iterable[_T]) -> AsyncIterator[_T]:
+    """Make a ``for`` an ``async for``, for coroutines.
+
+    :param iterable: An iterable that makes green calls. All of it runs in
+        one green thread.
+    :returns: An asynchronous iterator. If the task is cancelled while it
+        waits for an item, the green thread is killed. When the loop over it
+        is left early, a generator is closed; write
+        ``async with contextlib.aclosing(...)`` to have that done at once.
+    """
+    loop = loop_module.get_loop()
+    questions = eventlet.Queue()
+
+    def produce() -> None:
+        answer = questions.get()
+        try:
+            for item in iterable:
+                answer.finish(item)
+                answer = questions.get()
+            answer.finish(_END)
+        except eventlet.greenlet.GreenletExit:
+            answer.finish(error=asyncio.CancelledError())
+            raise
+        except BaseException as exc:
+            answer.finish(error=exc)
+        finally:
+            if inspect.isgenerator(iterable):
+                iterable.close()
+
+    producer = _crossing.spawn(produce)
+    ended = bridge.greenlet_to_future(producer)
+    try:
+        while True:
+            answer = _crossing.DelegatingFuture(
+                loop, lambda: _crossing.kill_soon(producer))
+            questions.put(answer)
+            item = await answer
+            if item is _END:
+                break
+            yield item
+    finally:
+        ended.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ended
+
+
+_END: Any = object()

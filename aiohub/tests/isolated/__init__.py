@@ -22,8 +22,11 @@ env           ``EVENTLET_HUB=aiohub.hub``
 env-patched   the same, and ``eventlet.monkey_patch()``
 setup         eventlet's default hub runs, then ``aiohub.setup()``
 setup-patched the same, with ``eventlet.monkey_patch()`` before ``setup()``
-epolls        eventlet's epolls hub, to see that the test itself is right
+epolls        eventlet's epolls hub: aiohub switched off
+asyncio       eventlet's own asyncio hub
 ============= ============================================================
+
+and ``epolls-patched``, ``asyncio-patched``.
 """
 
 import os
@@ -38,6 +41,8 @@ SCRIPTS = pathlib.Path(__file__).parent / 'scripts'
 ROOT = pathlib.Path(__file__).parents[3]
 
 ON = ('env', 'env-patched', 'setup', 'setup-patched')
+EVERY_HUB = ('env', 'setup-patched', 'asyncio', 'asyncio-patched', 'epolls',
+             'epolls-patched')
 
 
 def environment(mode: str) -> dict[str, str]:
@@ -50,8 +55,8 @@ def environment(mode: str) -> dict[str, str]:
     env['PYTHONWARNINGS'] = 'default::ResourceWarning'
     if mode.startswith('env'):
         env['EVENTLET_HUB'] = 'aiohub.hub'
-    if mode.startswith('epolls'):
-        env['EVENTLET_HUB'] = 'epolls'
+    elif not mode.startswith('setup'):
+        env['EVENTLET_HUB'] = mode.partition('-')[0]
     return env
 
 

@@ -18,7 +18,8 @@ import warnings
 
 MODE = os.environ['AIOHUB_TEST_MODE']
 PATCHED = MODE.endswith('-patched')
-ON = not MODE.startswith('epolls')
+HUB = MODE.partition('-')[0]
+ON = HUB in ('env', 'setup')
 
 # Scripts have to print nothing to stderr.
 warnings.filterwarnings('ignore', message=r'\s*Eventlet is deprecated')
@@ -55,9 +56,7 @@ def check_hub() -> None:
     from eventlet import hubs
 
     name = type(hubs.get_hub()).__module__
-    expected = 'eventlet.hubs.epolls'
-    if not MODE.startswith('epolls'):
-        expected = 'aiohub.hub'
+    expected = 'aiohub.hub' if ON else 'eventlet.hubs.' + HUB
     assert name == expected, name
 
 
