@@ -202,7 +202,7 @@ class BridgeThread(greenthread.GreenThread):
             super().main(function, args, kwargs)
         except (KeyboardInterrupt, SystemExit):
             raise  # for the main greenlet
-        except BaseException:  # nosec B110
+        except BaseException:
             pass  # wait() raises it
 
     def wait(self) -> Any:

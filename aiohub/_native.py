@@ -26,6 +26,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import concurrent.futures
 import contextlib
+import functools
 import importlib
 import os
 import sys
@@ -152,27 +153,33 @@ class Future(concurrent.futures.Future[_T]):
         self._condition = threading.Condition()
 
 
-try:
-    from concurrent.futures import ThreadPoolExecutor as _Pool
-
-    CAN_START_THREADS = True
-except RuntimeError:
-    # CPython: what registers something for the exit cannot be imported at
-    # the exit. A hub may be first needed then; threads no more.
-    _Pool = concurrent.futures.Executor  # type: ignore[misc,assignment]
-    CAN_START_THREADS = False
-
 _Job = tuple[Future[Any], Callable[[], Any]]
 
 
-class Executor(_Pool):
+def new_executor(*args: Any, **kwargs: Any) -> 'Executor':
+    """Return an :class:`Executor` that asyncio takes as its default one.
+
+    It takes nothing but a ``ThreadPoolExecutor``; only the interface of that
+    is shared. The class is made when it is needed: importing
+    ``concurrent.futures.thread`` before monkey patching would leave it with
+    a native lock that green threads then block on, and at the exit of the
+    interpreter it cannot be imported at all.
+    """
+    return _executor_class()(*args, **kwargs)
+
+
+@functools.cache
+def _executor_class() -> 'type[Executor]':
+    return type('NativeThreadPoolExecutor',
+                (Executor, concurrent.futures.ThreadPoolExecutor), {})
+
+
+class Executor(concurrent.futures.Executor):
     """A thread pool of native threads, before and after monkey patching.
 
-    It derives from ``ThreadPoolExecutor`` because asyncio accepts nothing
-    else as its default executor, and shares only its interface. Threads are
-    started when a job finds none idle, up to *max_workers*. As with the
-    standard one, the interpreter waits at exit for the jobs that were
-    submitted.
+    Threads are started when a job finds none idle, up to *max_workers*. As
+    with the standard one, the interpreter waits at exit for the jobs that
+    were submitted.
 
     :param max_workers: How many threads at the most.
     :param thread_name_prefix: What the names of the threads begin with.
@@ -180,7 +187,7 @@ class Executor(_Pool):
 
     def __init__(self, max_workers: int | None = None,
                  thread_name_prefix: str = 'asyncio') -> None:
-        # Not super().__init__(), whose locks and queue would be green.
+        # Not that of ThreadPoolExecutor, whose locks and queue are green.
         self._max = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self._prefix = thread_name_prefix
         self.forget()

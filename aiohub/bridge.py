@@ -288,7 +288,7 @@ def _take_exception(green: greenthread.GreenThread) -> None:
             run(*args, **kwargs)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException:  # nosec B110
+        except BaseException:
             pass
 
     green.run = run_quietly

@@ -74,10 +74,34 @@ class EventLoop(asyncio.SelectorEventLoop):
         with _not_logging():
             super().__init__(selector)
         self._hub_selector = selector
-        self._native_executor = _native.Executor()
-        if _native.CAN_START_THREADS:
-            self.set_default_executor(self._native_executor)
         self._wakes_on_signals = False
+        self._native_executor: _native.Executor | None = None
+        self._has_executor = False
+
+    # -- threads
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Any, *args: Any,
+    ) -> 'asyncio.Future[Any]':
+        """Call *func* in a thread; see asyncio's.
+
+        Without an *executor* the thread is native, before and after monkey
+        patching, unless :meth:`set_default_executor` was called.
+        """
+        if executor is None and not self._has_executor:
+            self._native_executor = _native.new_executor()
+            self.set_default_executor(self._native_executor)
+        return super().run_in_executor(executor, func, *args)
+
+    def set_default_executor(self, executor: Any) -> None:
+        """Choose the threads for calls that do not; see asyncio's."""
+        super().set_default_executor(executor)
+        self._has_executor = True
+
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """Wait for the threads, and start no more; see asyncio's."""
+        self._has_executor = True
+        await super().shutdown_default_executor(*args)
 
     # -- signals
 
@@ -100,6 +124,19 @@ class EventLoop(asyncio.SelectorEventLoop):
         if self._wakes_on_signals:
             self._wakes_on_signals = False
             signal.set_wakeup_fd(self._old_wakeup_fd)
+
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Any, *args: Any,
+    ) -> None:
+        """Set a handler of signal *sig*; see asyncio's.
+
+        Since every signal wakes the poll, the numbers of those that other
+        handlers have dealt with may still be unread in the self-pipe. They
+        are not for this one.
+        """
+        self._check_closed()  # type: ignore[attr-defined]
+        self._read_from_self()  # type: ignore[attr-defined]
+        super().add_signal_handler(sig, callback, *args)
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Remove the handler of signal *sig*; see asyncio's.
@@ -136,7 +173,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         # (bpo-21998).
         self._close_self_pipe()  # type: ignore[attr-defined]
         self._make_self_pipe()  # type: ignore[attr-defined]
-        self._native_executor.forget()
+        if self._native_executor is not None:
+            self._native_executor.forget()
         if self.is_running():
             # asyncio forgets the running loop in a child (gh-66285), and
             # since 3.14.1 the current task (eventlet #1083); here they go on.

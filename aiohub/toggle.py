@@ -25,6 +25,7 @@ import greenlet
 
 from aiohub import _eventlet
 from aiohub import _native
+from aiohub import _request_context
 from aiohub import exceptions
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
         logging.setup(CONF, 'myservice')
         aiohub.setup(CONF)
 
-    It registers the ``[aiohub]`` options and, with ``enabled = true``, turns
-    the hub of the main thread into an aiohub hub. Monkey patching may come
-    before or after. Green threads that wait already go on waiting: each wakes
-    when it would have. From then on ``eventlet.hubs.use_hub()`` without a
-    name, the first hub of any other thread, and forked children get the
-    aiohub hub too; programs that the service starts do not. Hubs that other
-    threads have already stay what they are.
+    It registers the ``[aiohub]`` options, lets the request context of
+    oslo.context follow context variables (for coroutines share a thread),
+    and, with ``enabled = true``, turns the hub of the main thread into an
+    aiohub hub. Monkey patching may come before or after. Green threads that
+    wait already go on waiting: each wakes when it would have. From then on
+    ``eventlet.hubs.use_hub()`` without a name, the first hub of any other
+    thread, and forked children get the aiohub hub too; programs that the
+    service starts do not. Hubs that other threads have already stay what they
+    are.
 
     The environment variable ``EVENTLET_HUB`` wins over the file: with
     ``EVENTLET_HUB=aiohub.hub`` the process is on the aiohub hub from the
@@ -83,8 +86,12 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
             % (conf,))
     opts.register_opts(conf)
     wanted = bool(conf.aiohub.enabled)
+    if wanted and not enabled():
+        _check()
+    # On or off: code that uses the bridge is served in both.
+    _request_context.follow()
     if enabled():
-        if not wanted and is_set_up():
+        if not wanted and _named_hub() is None:
             log.warning(
                 '[aiohub] enabled is false, but this process is on the '
                 'aiohub hub since setup() was called. Restart it to switch.')
@@ -100,7 +107,6 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
                 'CONF(argv) first.')
         log.info('%s: [aiohub] enabled is false', _describe())
         return False
-    _check()
     replaced = _switch_on()
     _stick()
     log.info('%s: %s%s', _describe(), _why_on(conf), replaced)

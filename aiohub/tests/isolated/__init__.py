@@ -51,8 +51,10 @@ def environment(mode: str) -> dict[str, str]:
     env['AIOHUB_TEST_MODE'] = mode
     env['PYTHONPATH'] = os.pathsep.join(
         [str(ROOT), *filter(None, [env.get('PYTHONPATH')])])
-    # ResourceWarning shows what was not closed.
-    env['PYTHONWARNINGS'] = 'default::ResourceWarning'
+    # ResourceWarning shows what was not closed. Since 3.12 forking beside
+    # threads warns; that is what some of them do.
+    env['PYTHONWARNINGS'] = (
+        'default::ResourceWarning,ignore:This process:DeprecationWarning')
     if mode.startswith('env'):
         env['EVENTLET_HUB'] = 'aiohub.hub'
     elif not mode.startswith('setup'):

@@ -29,7 +29,7 @@ from aiohub import _native
 class ExecutorTestCase(base.BaseTestCase):
     def setUp(self):
         super().setUp()
-        self.executor = _native.Executor(4, thread_name_prefix='test')
+        self.executor = _native.new_executor(4, thread_name_prefix='test')
         self.addCleanup(self.executor.shutdown)
 
     def test_results(self):

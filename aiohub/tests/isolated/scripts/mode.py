@@ -23,6 +23,8 @@ ON = HUB in ('env', 'setup')
 
 # Scripts have to print nothing to stderr.
 warnings.filterwarnings('ignore', message=r'\s*Eventlet is deprecated')
+warnings.filterwarnings(
+    'ignore', message='.*[Ee]ventlet', category=DeprecationWarning)
 
 import eventlet  # noqa: E402
 

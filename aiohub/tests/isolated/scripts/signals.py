@@ -79,6 +79,19 @@ for _ in range(5):
         signal.signal(signal.SIGUSR1, function)
         check_at_once(happened)
 
+# The number of a signal that was dealt with is in the self-pipe when the
+# green thread that it woke runs: it is not for who is added there and then.
+for _ in range(3):
+    happened = event.Event()
+    signal.signal(signal.SIGUSR1, handler_of_event)
+    check_at_once(happened)
+    strays: list[int] = []
+    hub.loop.add_signal_handler(signal.SIGUSR1, strays.append, 1)
+    eventlet.sleep(0.001)
+    eventlet.sleep(0.001)
+    assert not strays, 'a signal was handled twice'
+    hub.loop.remove_signal_handler(signal.SIGUSR1)
+
 # loop.add_signal_handler(), and after its removal signal.signal() again:
 # asyncio then turns its wake-up descriptor off.
 for _ in range(3):
