@@ -133,7 +133,8 @@ def _watch_forks() -> None:
     if _fork['asyncio'] is not asyncio and hasattr(os, 'register_at_fork'):
         _fork['asyncio'] = asyncio
         os.register_at_fork(
-            before=_before_fork, after_in_child=_after_fork_in_child)
+            before=_before_fork, after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child)
 
 
 def _before_fork() -> None:
@@ -141,6 +142,10 @@ def _before_fork() -> None:
     keeper = getattr(_local, 'keeper', None)
     if keeper is not None and keeper.hub.running:
         _fork['task'] = _fork['asyncio'].current_task(keeper.hub.loop)
+
+
+def _after_fork_in_parent() -> None:
+    _fork['task'] = None
 
 
 def _after_fork_in_child() -> None:

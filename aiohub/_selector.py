@@ -217,18 +217,24 @@ class HubSelector(selectors.BaseSelector):
         except FileNotFoundError:
             self.poll.register(fd, mask)
 
-    def arm_all(self) -> None:
+    def arm_all(self) -> list[int]:
         """Tell the kernel everything again.
 
         For when one-shot events may have been lost: after an exception out
         of the poll, in a new poll object, after a handover. What is ready is
         reported again.
+
+        :returns: The descriptors of regular files.
         """
+        regular = []
         for fd in {*self._readers, *self._writers, *self.keys}:
-            # Closed meanwhile, or a regular file: such a wait is not ended
-            # by the kernel, and arming it again changes nothing for it.
-            with contextlib.suppress(OSError):
+            try:
                 self.arm(fd)
+            except PermissionError:
+                regular.append(fd)
+            except (OSError, ValueError):
+                pass  # closed meanwhile: the kernel does not end such a wait
+        return regular
 
     def renew(self) -> None:
         """Get a poll object of our own, after a fork."""

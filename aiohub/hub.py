@@ -104,6 +104,7 @@ class Hub(asyncio_hub.Hub):
         self._soon: collections.deque[tuple[float, Any]] = collections.deque()
         self._readers: dict[int, Any] = self.listeners[READ]
         self._writers: dict[int, Any] = self.listeners[WRITE]
+        self._always_ready: set[Any] = set()
         try:
             _native.unpatch_asyncio()
             loop_module = _loop_module()
@@ -140,19 +141,30 @@ class Hub(asyncio_hub.Hub):
         try:
             self._selector.arm(fileno)
         except PermissionError:
-            # A regular file is always ready, and epoll does not take it.
-            self.schedule_call_global(0, self._always_ready, listener)
+            self._wake_soon(fileno)
         except BaseException:
             del bucket[fileno]
             raise
         return listener
 
-    def _always_ready(self, listener: Any) -> None:
+    def _wake_soon(self, fileno: int) -> None:
+        """Wake who waits for a regular file.
+
+        It is always ready, and epoll does not take it.
+        """
+        for bucket in (self._readers, self._writers):
+            listener = bucket.get(fileno)
+            if listener is not None and listener not in self._always_ready:
+                self._always_ready.add(listener)
+                self.schedule_call_global(0, self._wake_now, listener)
+
+    def _wake_now(self, listener: Any) -> None:
+        self._always_ready.discard(listener)
         bucket = self.listeners[listener.evtype]
         if bucket.get(listener.fileno) is listener:
             listener.cb(listener.fileno)
             if bucket.get(listener.fileno) is listener:
-                self.schedule_call_global(0, self._always_ready, listener)
+                self._wake_soon(listener.fileno)
 
     def remove(self, listener: Any) -> None:
         """Stop waiting; see eventlet's hub."""
@@ -160,11 +172,13 @@ class Hub(asyncio_hub.Hub):
             return
         fileno = listener.fileno
         bucket = self.listeners[listener.evtype]
-        if (bucket.get(fileno) is listener
-                and fileno not in self.secondaries[listener.evtype]):
+        others = self.secondaries[listener.evtype].get(fileno)
+        if others is not None:
+            base_hub.BaseHub.remove(self, listener)
+        elif bucket.get(fileno) is listener:
             del bucket[fileno]
         else:
-            base_hub.BaseHub.remove(self, listener)
+            return  # the hub was closed, and has forgotten it
         if (fileno in self._readers or fileno in self._writers
                 or fileno in self._selector.keys):
             self._arm_again(fileno)
@@ -178,10 +192,16 @@ class Hub(asyncio_hub.Hub):
     def _arm_again(self, fileno: int) -> None:
         try:
             self._selector.arm(fileno)
+        except PermissionError:
+            self._wake_soon(fileno)
         except OSError:
             # It was closed: who waits for it still waits, as on epolls,
             # until the number is opened again (mark_as_reopened).
             pass
+
+    def _arm_all(self) -> None:
+        for fileno in self._selector.arm_all():
+            self._wake_soon(fileno)
 
     # -- timers
 
@@ -270,7 +290,7 @@ class Hub(asyncio_hub.Hub):
         except InterruptedError:
             # A signal handler ended the poll (oslo.service's does); what the
             # poll had found may be lost with it.
-            self._selector.arm_all()
+            self._arm_all()
             events = []
         if self.debug_blocking:
             self.block_detect_pre()
@@ -353,7 +373,7 @@ class Hub(asyncio_hub.Hub):
         self.loop.watch_signals()
         try:
             # Whatever ended the last run may have swallowed events.
-            self._selector.arm_all()
+            self._arm_all()
             while not self.stopping:
                 # loop.stop() by somebody else does not stop green threads.
                 self.loop.run_forever()

@@ -123,7 +123,9 @@ class EventLoop(asyncio.SelectorEventLoop):
         """Give the wake-up descriptor back to who had it before."""
         if self._wakes_on_signals:
             self._wakes_on_signals = False
-            signal.set_wakeup_fd(self._old_wakeup_fd)
+            signal.set_wakeup_fd(-1)
+            with contextlib.suppress(OSError, ValueError):  # it was closed
+                signal.set_wakeup_fd(self._old_wakeup_fd)
 
     def add_signal_handler(  # type: ignore[override]
         self, sig: int, callback: Any, *args: Any,

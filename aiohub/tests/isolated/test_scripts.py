@@ -63,6 +63,19 @@ class TestHub(isolated.ScriptTestCase):
     def test_forking(self, mode):
         self.run_script('forking.py', mode)
 
+    @isolated.in_modes('env')
+    def test_regressions(self, mode):
+        self.run_script('regressions.py', mode)
+
+    def test_regressions_setup(self):
+        self.run_script('regressions.py', 'setup-later')
+
+    def test_futures_after_patching(self):
+        for args in ((), ('import-first',), ('hub-first',), ('setup',),
+                     ('import-first', 'setup')):
+            self.run_script(
+                'futures_after_patching.py', 'setup-later-patched', *args)
+
     @isolated.in_modes('env', 'env-patched')
     def test_first_hub_at_exit(self, mode):
         self.run_script('first_hub_at_exit.py', mode)
@@ -96,6 +109,13 @@ class TestToggle(isolated.ScriptTestCase):
     @isolated.in_modes('env', 'setup-later', 'setup-later-patched')
     def test_info_line(self, mode):
         self.run_script('info_line.py', mode)
+
+
+@isolated.expand
+class TestBridge(isolated.ScriptTestCase):
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_bridge_table(self, mode):
+        self.run_script('bridge_table.py', mode)
 
 
 def _switches(pid: int) -> int:
