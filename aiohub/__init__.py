@@ -15,7 +15,6 @@
 Importing this package patches nothing and starts nothing.
 """
 
-from aiohub import from_thread
 from aiohub.bridge import await_
 from aiohub.bridge import future_to_greenlet
 from aiohub.bridge import greenlet_to_future
@@ -23,6 +22,7 @@ from aiohub.bridge import spawn_for_awaitable
 from aiohub.exceptions import AiohubError
 from aiohub.exceptions import HubClosedError
 from aiohub.exceptions import SetupError
+from aiohub import from_thread
 from aiohub.loop import get_loop
 from aiohub.toggle import enabled
 from aiohub.toggle import setup

@@ -14,8 +14,9 @@
 
 It is an OpenStack service in small: monkey patching first, then oslo.config,
 oslo.log and a WSGI API on ``eventlet.wsgi``. Some of its handlers are green
-code as they always were, some are coroutines already. What lets both run in
-one thread is the call of ``aiohub.setup()`` in :func:`main`.
+code as they always were, some are coroutines already. Where one side needs
+the other, it says so with a function of aiohub. On which hub all that runs is
+the operator's choice, which ``aiohub.setup()`` in :func:`main` carries out.
 """
 
 # flake8: noqa: E402
@@ -27,23 +28,19 @@ eventlet.monkey_patch()
 
 import asyncio
 from collections.abc import Callable
-from collections.abc import Coroutine
 from collections.abc import Iterable
 from collections.abc import Sequence
-import inspect
 import json
 import pathlib
 import signal
 import socket
 import sys
 from typing import Any
-from typing import TypeVar
 from wsgiref import types as wsgi_types
 
 import aiohttp
 from aiohttp import web
 import aiosqlite
-import eventlet.asyncio
 from eventlet import hubs
 from eventlet import patcher
 from eventlet import wsgi
@@ -72,37 +69,32 @@ OPTS = [
 setattr(aiosqlite.core, 'Thread', patcher.original('threading').Thread)
 setattr(aiosqlite.core, 'SimpleQueue', patcher.original('queue').SimpleQueue)
 
-T = TypeVar('T')
-Handler = Callable[[int], Any]
+Handler = Callable[[int], bytes]
 
 
-def wait(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Wait for a coroutine in green code.
-
-    Only the calling green thread waits; the loop and the others go on.
-    """
-    result: T = eventlet.asyncio.spawn_for_awaitable(coroutine).wait()
-    return result
+class NotFound(Exception):
+    """There is nothing with this number."""
 
 
 class Api:
     """The WSGI application: ``GET /<handler>/<number>``."""
 
-    def __init__(self, upstream: str, with_asyncio: bool) -> None:
+    def __init__(self, upstream: str) -> None:
         self.data_dir = pathlib.Path(CONF.api.data_dir)
         self.upstream = upstream
-        self.with_asyncio = with_asyncio
         # Its sockets are green, because the standard library is patched.
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.mount(
             'http://', requests.adapters.HTTPAdapter(pool_maxsize=100))
+        # eventlet.wsgi calls them in green threads. One that waits for a
+        # coroutine blocks its green thread only.
         self.handlers: dict[str, Handler] = {
             'green-file': self.green_file,
             'green-upstream': self.green_upstream,
-            'asyncio-upstream': self.asyncio_upstream,
-            'asyncio-database': self.asyncio_database,
-            'mixed': self.mixed,
+            'asyncio-upstream': aiohub.async_to_sync(self.asyncio_upstream),
+            'asyncio-database': aiohub.async_to_sync(self.asyncio_database),
+            'mixed': aiohub.async_to_sync(self.mixed),
         }
 
     async def open(self) -> None:
@@ -119,60 +111,57 @@ class Api:
     # Green code, not ported yet. It blocks, and meanwhile eventlet runs other
     # green threads.
 
-    def green_file(self, number: int) -> bytes | None:
+    def green_file(self, number: int) -> bytes:
         path = self.data_dir / 'files' / f'{number}.json'
-        return path.read_bytes() if path.exists() else None
+        if not path.exists():
+            raise NotFound
+        return path.read_bytes()
 
-    def green_upstream(self, number: int) -> bytes | None:
+    def green_upstream(self, number: int) -> bytes:
         response = self.session.get(
             f'{self.upstream}/{number}', timeout=30)
         if response.status_code == 404:
-            return None
+            raise NotFound
         response.raise_for_status()
         return response.content
 
     # Ported code: coroutines, and the libraries of asyncio.
 
-    async def asyncio_upstream(self, number: int) -> bytes | None:
+    async def asyncio_upstream(self, number: int) -> bytes:
         async with self.client.get(f'{self.upstream}/{number}') as response:
             if response.status == 404:
-                return None
+                raise NotFound
             response.raise_for_status()
             return await response.read()
 
-    async def asyncio_database(self, number: int) -> bytes | None:
+    async def asyncio_database(self, number: int) -> bytes:
         rows = await self.database.execute_fetchall(
             'SELECT id, name, note FROM items WHERE id = ?', (number,))
         for row in rows:
             return json.dumps(dict(zip(('id', 'name', 'note'), row))).encode()
-        return None
+        raise NotFound
 
-    # In the middle of a port, coroutines still need green code. A green
-    # thread can be awaited as a task can.
+    # In the middle of a port, coroutines still need green code. It runs in a
+    # green thread of its own, and the coroutine awaits that.
 
-    async def mixed(self, number: int) -> bytes | None:
-        parts: tuple[Any, ...] = await asyncio.gather(
+    async def mixed(self, number: int) -> bytes:
+        green_upstream = aiohub.sync_to_async(self.green_upstream)
+        parts = await asyncio.gather(
             self.asyncio_upstream(number),
             self.asyncio_database(number),
-            eventlet.spawn(self.green_upstream, number))
-        return None if None in parts else b'[%s]' % b', '.join(parts)
+            green_upstream(number))
+        return b'[%s]' % b', '.join(parts)
 
     def answer(self, path: str) -> tuple[str, bytes]:
         name, _, number = path.strip('/').partition('/')
         handler = self.handlers.get(name)
         if handler is None or not number.isdecimal():
             return '404 Not Found', b'{"error": "no such path"}'
-        if not inspect.iscoroutinefunction(handler):
-            body = handler(int(number))
-        elif self.with_asyncio:
-            body = wait(handler(int(number)))
-        else:
-            return '501 Not Implemented', json.dumps({
-                'error': f'{name} is asyncio code: it needs enabled = true in '
-                         'section [aiohub] of service.conf'}).encode()
-        if body is None:
+        try:
+            return '200 OK', handler(int(number))
+        except NotFound:
+            # From green code or from a coroutine: it is the same exception.
             return '404 Not Found', b'{"error": "no such number"}'
-        return '200 OK', body
 
     def __call__(self, environ: wsgi_types.WSGIEnvironment,
                  start_response: wsgi_types.StartResponse) -> Iterable[bytes]:
@@ -181,9 +170,8 @@ class Api:
         return [body]
 
 
-# The second server, which the handlers call. It is an asyncio program and
-# runs in the same thread as the API. With the toggle off there is no loop to
-# run it, and a green server takes its place.
+# The second server, which the handlers call. It is asyncio code only, and runs
+# in the same thread as the API.
 
 async def start_upstream(records: dict[str, Any]) -> web.AppRunner:
     async def get(request: web.Request) -> web.Response:
@@ -200,28 +188,16 @@ async def start_upstream(records: dict[str, Any]) -> web.AppRunner:
     return runner
 
 
-def start_green_upstream(records: dict[str, Any]) -> Any:
-    def get(environ: wsgi_types.WSGIEnvironment,
-            start_response: wsgi_types.StartResponse) -> Iterable[bytes]:
-        record = records.get(environ['PATH_INFO'].strip('/'))
-        start_response('200 OK' if record else '404 Not Found',
-                       [('Content-Type', 'application/json')])
-        return [json.dumps(record).encode()]
-
-    listener = eventlet.listen(('127.0.0.1', 0))
-    eventlet.spawn(wsgi.server, listener, get, log_output=False)
-    return listener
-
-
 def main(argv: Sequence[str]) -> int:
     log.register_options(CONF)
     CONF.register_opts(OPTS, group='api')
     CONF(argv, project='mixed_service')
     log.setup(CONF, 'mixed_service')
 
-    # From here on, coroutines run between the green threads, if service.conf
-    # says so. It has to be done in the main greenlet, before serving.
-    with_asyncio = aiohub.setup(CONF)
+    # With the toggle on, this puts the process on aiohub's hub, whose event
+    # loop runs coroutines. With the toggle off, a loop runs them in a green
+    # thread of the hub that the process has. Nothing below has to know.
+    aiohub.setup(CONF)
 
     # A signal handler must not block, so it only wakes the end of main().
     wakeup, waker = socket.socketpair()
@@ -230,15 +206,11 @@ def main(argv: Sequence[str]) -> int:
 
     records = json.loads(
         (pathlib.Path(CONF.api.data_dir) / 'records.json').read_text())
-    if with_asyncio:
-        runner = wait(start_upstream(records))
-        host, port = runner.addresses[0]
-    else:
-        host, port = start_green_upstream(records).getsockname()
+    runner = aiohub.await_(start_upstream(records))
+    host, port = runner.addresses[0]
     upstream = f'http://{host}:{port}'
-    api = Api(upstream, with_asyncio)
-    if with_asyncio:
-        wait(api.open())
+    api = Api(upstream)
+    aiohub.await_(api.open())
     listener = eventlet.listen((CONF.api.host, CONF.api.port), backlog=512)
     server = eventlet.spawn(wsgi.server, listener, api, log=LOG, debug=False)
 
@@ -257,9 +229,8 @@ def main(argv: Sequence[str]) -> int:
     server.kill(SystemExit)
     with eventlet.Timeout(10, False):
         server.wait()
-    if with_asyncio:
-        wait(api.close())
-        wait(runner.cleanup())
+    aiohub.await_(api.close())
+    aiohub.await_(runner.cleanup())
     LOG.info('Stopped')
     return 0
 

@@ -9,6 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
+
 """Executors of the service, whenever aiohub was imported.
 
 ``concurrent.futures.thread`` has a lock of its own, which is green only if it
