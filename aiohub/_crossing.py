@@ -171,7 +171,10 @@ def _give_up(future: 'asyncio.Future[Any]',
 
     What the cleanup raises goes first, as out of any ``finally``.
     """
-    while not future.done():
+    # Not for ever: a hub that cannot switch raises each time too.
+    for _ in range(1000):
+        if future.done():
+            break
         future.cancel()
         try:
             _wait_until_done(future)
@@ -180,6 +183,8 @@ def _give_up(future: 'asyncio.Future[Any]',
             raise
         except BaseException as newer:
             thrown = newer
+    else:
+        raise thrown
     if not future.cancelled() and (error := future.exception()) is not None:
         raise error
     raise thrown

@@ -99,8 +99,8 @@ def unwind(target: greenlet.greenlet) -> None:
 _replaced: list[Callable[[], None]] = []
 
 
-def on_hub_replaced(callback: Callable[[], None]) -> None:
-    """Have *callback* called, in its thread, when a thread gets a new hub.
+def on_use_hub(callback: Callable[[], None]) -> None:
+    """Have *callback* called, in its thread, when a thread drops its hub.
 
     ``use_hub()`` drops the hub of the thread without telling it, and a hub
     whose greenlet has started is never collected. So its module's function
@@ -118,11 +118,11 @@ def on_hub_replaced(callback: Callable[[], None]) -> None:
 def _wrap_use_hub(use_hub: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(use_hub)
     def wrapper(mod: Any = None) -> None:
-        try:
-            use_hub(mod)
-        finally:
-            for callback in _replaced:
-                callback()
+        # Before: what ends with the hub may still call it, and get_hub()
+        # would make the next one in the wrong greenlet.
+        for callback in _replaced:
+            callback()
+        use_hub(mod)
 
     return wrapper
 

@@ -39,8 +39,6 @@ class Owner(Protocol):
     @property
     def running(self) -> bool: ...
 
-    def is_current(self) -> bool: ...
-
     def close(self) -> None: ...
 
 
@@ -72,8 +70,8 @@ def keep(hub: Owner) -> None:
     keeper = getattr(_local, 'keeper', None)
     _local.keeper = _Keeper(hub)
     if keeper is not None:
-        keeper.close_if_replaced()
-    _eventlet.on_hub_replaced(_hub_replaced)
+        keeper.close()
+    _eventlet.on_use_hub(_close_hub)
     _watch_forks()
 
 
@@ -94,11 +92,11 @@ class _Keeper:
         main = _native.threading.main_thread()
         self._at_thread_end = main.ident != hub.thread_id
 
-    def close_if_replaced(self) -> None:
-        hub = self.hub
-        if (not hub.is_current()
-                and greenlet.getcurrent() is not hub.greenlet):
-            hub.close()
+    def close(self) -> None:
+        # A hub cannot end itself: what replaces it in a callback of its own
+        # leaves it to the end of the thread.
+        if greenlet.getcurrent() is not self.hub.greenlet:
+            self.hub.close()
 
     def __del__(self) -> None:
         # Not the main thread's, which goes while the interpreter does; and
@@ -116,10 +114,10 @@ class _Keeper:
 _local = _native.threading.local()
 
 
-def _hub_replaced() -> None:
+def _close_hub() -> None:
     keeper = getattr(_local, 'keeper', None)
     if keeper is not None:
-        keeper.close_if_replaced()
+        keeper.close()
 
 
 _fork: dict[str, Any] = {'asyncio': None, 'task': None}

@@ -146,8 +146,10 @@ class _FutureThread(_crossing.BridgeThread):
             0, self.switch, self._wait_for_it, (), {})
 
     def wait(self) -> Any:
-        if self._future is None and not self.dead:
-            self.start_future()
+        if not self._exit_event.ready():
+            _waiters_loop('wait()')
+            if self._future is None:
+                self.start_future()
         return super().wait()
 
     def link(self, func: Callable[..., Any], *args: Any,
@@ -343,7 +345,7 @@ def _own_loop(
 
 
 def _waiters_loop(
-    name: str, awaitable: object,
+    name: str, awaitable: object = None,
 ) -> asyncio.AbstractEventLoop:
     """Return the loop of this thread, if the caller can wait for it."""
     loop = _own_loop(name, awaitable)

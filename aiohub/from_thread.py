@@ -78,8 +78,7 @@ def _in_hub_thread(
     if loop is None:
         raise exceptions.AiohubError(
             'aiohub.from_thread.%s needs the event loop of the main thread, '
-            'which has none. Call aiohub.setup(CONF) or aiohub.get_loop() '
-            'there first.' % name)
+            'which has none. Call aiohub.get_loop() there first.' % name)
     if _native.threading.get_ident() == _native.threading.main_thread().ident:
         raise exceptions.AiohubError(
             'aiohub.from_thread.%s was called in the thread of the hub, and '

@@ -395,10 +395,6 @@ class Hub(asyncio_hub.Hub):
             # The base class asks for one more turn and waits for it.
             base_hub.BaseHub.abort(self, wait=True)
 
-    def is_current(self) -> bool:
-        """Return whether this is the hub of the calling thread."""
-        return _eventlet.current_hub() is self
-
     def close(self) -> None:
         """Close the hub, its loop, and every descriptor they hold.
 

@@ -216,19 +216,21 @@ class GreenEventLoop(EventLoop):
 
     def _turn(self, timeout: float | None) -> list[tuple[Any, int]]:
         """``select()`` that lets other green threads run, at least once."""
-        poll = self._hub_selector.poll
+        poll: Any = self._hub_selector.poll
         if timeout == 0:
             eventlet.sleep(0)
         else:
             self._wait = object()
             try:
                 hubs.trampoline(
-                    poll.fileno(),  # type: ignore[attr-defined]
-                    read=True, timeout=timeout, timeout_exc=_Due)
+                    poll.fileno(), read=True, timeout=timeout,
+                    timeout_exc=_Due)
             except _Due:
                 pass
             finally:
                 self._wait = None
+        # Again: the process may have been forked meanwhile.
+        poll = self._hub_selector.poll
         return list(self._hub_selector.asyncio_events(poll.poll(0)))
 
     def end_wait(self) -> None:
@@ -301,7 +303,8 @@ class _Runner:
         return self.loop.is_running()
 
     def is_current(self) -> bool:
-        return _eventlet.current_hub() is self.hub
+        return (self.hub is not None
+                and _eventlet.current_hub() is self.hub)
 
     def close(self) -> None:
         """Stop and close the loop; what waits in it is not woken again."""

@@ -69,8 +69,9 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
     :raises aiohub.exceptions.SetupError: If aiohub should be on and cannot
         be: called in a green thread, a coroutine, a callback or another
         thread than the main one, with another hub named by ``EVENTLET_HUB``,
-        on eventlet's asyncio hub, with an eventlet that is too old, or with
-        something that is no ``ConfigOpts``. Nothing has been changed then.
+        on eventlet's asyncio hub, after asyncio was used through aiohub on
+        another hub, with an eventlet that is too old, or with something that
+        is no ``ConfigOpts``. Nothing has been changed then.
     """
     # Services import oslo.log after patching only, and this module before.
     from oslo_config import cfg

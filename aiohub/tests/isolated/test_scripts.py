@@ -117,6 +117,10 @@ class TestBridge(isolated.ScriptTestCase):
     def test_bridge_table(self, mode):
         self.run_script('bridge_table.py', mode)
 
+    @isolated.in_modes('epolls', 'epolls-patched', 'env', 'setup-patched')
+    def test_off_fork(self, mode):
+        self.run_script('off_fork.py', mode)
+
 
 def _switches(pid: int) -> int:
     """Return how often the threads of a process left a system call to run.

@@ -400,6 +400,11 @@ def misuse():
     async def in_coroutine():
         refused(lambda: aiohub.await_(give(1)), 'coroutine', '"await"')
         refused(lambda: aiohub.async_to_sync(give)(1), '"await"')
+        waiting = aiohub.future_to_greenlet(give(1))
+        refused(waiting.wait, 'wait()', 'coroutine', '"await"')
+        assert await waiting == 1 if mode.HUB != 'epolls' else True
+        refused(lambda: aiohub.async_to_sync(
+            give, autokill_greenlet=False)(1), '"await"')
 
     aiohub.await_(in_coroutine())
     called = []
