@@ -24,6 +24,7 @@ from collections.abc import Callable
 import contextlib
 import contextvars
 import logging
+import sys
 from typing import Any
 from typing import NoReturn
 from typing import TypeVar
@@ -33,6 +34,7 @@ from eventlet import greenthread
 from eventlet import hubs
 import greenlet
 
+from aiohub import _request_context
 from aiohub import exceptions
 
 LOG = logging.getLogger(__name__)
@@ -52,11 +54,14 @@ class DelegatingFuture(asyncio.Future[Any]):
                  cancel: Callable[[], object]) -> None:
         super().__init__(loop=loop)
         self._ask = cancel
+        #: How often it was asked for.
+        self.cancels = 0
 
     def cancel(self, msg: Any = None) -> bool:
         """Ask for an end; who waits sees it when it has come."""
         if self.done():
             return False
+        self.cancels += 1
         self._ask()
         return True
 
@@ -78,6 +83,97 @@ class DelegatingFuture(asyncio.Future[Any]):
             self.set_exception(error)
 
 
+class GreenFuture(DelegatingFuture):
+    """A future for what a green thread does: ``cancel()`` kills that.
+
+    A kill takes a turn of the hub. Orders of events: the green thread has not
+    begun, then it never will; it waits, and the kill arrives there; it gets
+    what it waits for first and comes to a result, or to where it waits for
+    somebody else. asyncio loses no cancellation in that way: the future is
+    cancelled then, and the kill is not thrown any more.
+
+    :param loop: The loop of those who wait for it.
+    :param own: The loop of the green thread's thread.
+    :param green: The green thread.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop,
+                 own: asyncio.AbstractEventLoop,
+                 green: greenlet.greenlet) -> None:
+        super().__init__(loop, self._kill_soon)
+        self._own = own
+        self._green = green
+        # How many cancels have been thrown. Counted in the green thread's
+        # thread only, as the others are in that of the loop.
+        self._thrown = 0
+
+    def take_cancel(self) -> bool:
+        """Return whether one has not been thrown yet, and do not throw it."""
+        if self._thrown == self.cancels:
+            return False
+        self._thrown = self.cancels
+        return True
+
+    def finish(self, result: Any = None,
+               error: BaseException | None = None) -> None:
+        """Become done; cancelled in place of a result that came too late."""
+        if error is None and self._thrown < self.cancels:
+            error = asyncio.CancelledError()
+        super().finish(result, error)
+
+    def _kill_soon(self) -> None:
+        if self.get_loop() is self._own:
+            self._prepare()
+        else:
+            try:
+                self._own.call_soon_threadsafe(self._prepare)
+            except RuntimeError:  # closed: it does not run any more
+                self.finish(error=asyncio.CancelledError())
+
+    def _prepare(self) -> None:
+        if self._green or self._green.dead:
+            hubs.get_hub().schedule_call_global(0, self._kill)
+        else:
+            _end_unstarted(self._green)
+            self._ended_unstarted()
+
+    def _ended_unstarted(self) -> None:
+        error = asyncio.CancelledError()
+        if self.get_loop() is self._own:
+            self.finish(error=error)
+        else:
+            with contextlib.suppress(RuntimeError):
+                self.get_loop().call_soon_threadsafe(
+                    self.finish, None, error)
+
+    def _kill(self) -> None:
+        # In the hub's greenlet, which kill() does not make wait.
+        if (self._thrown < self.cancels and not self.done()
+                and not self._green.dead):
+            self._thrown += 1
+            greenthread.kill(self._green)
+
+
+def _end_unstarted(green: greenlet.greenlet) -> None:
+    """End a greenlet that has not begun, and tell who waits; at once.
+
+    eventlet's kill() would make the caller wait for a turn of the hub, and
+    in a callback nobody can.
+    """
+    if isinstance(green, greenthread.GreenThread) and not isinstance(
+            green, BridgeThread):
+
+        def just_raise() -> None:
+            raise greenlet.GreenletExit()
+
+        with contextlib.suppress(greenlet.GreenletExit):
+            green.main(just_raise, (), {})
+    # The switch into it comes back here; later ones go to the hub again.
+    green.parent = greenlet.getcurrent()
+    green.throw()
+    green.parent = hubs.get_hub().greenlet
+
+
 def outcome(future: 'asyncio.Future[Any]') -> tuple[
         Any, BaseException | None]:
     """Return result and exception of a future that is done."""
@@ -89,17 +185,23 @@ def outcome(future: 'asyncio.Future[Any]') -> tuple[
 
 def remote(start: Callable[[], 'asyncio.Future[Any]'],
            theirs: asyncio.AbstractEventLoop,
-           ours: asyncio.AbstractEventLoop) -> DelegatingFuture:
+           ours: asyncio.AbstractEventLoop,
+           give_up: Callable[[], object]) -> DelegatingFuture:
     """Have the loop of another thread do something; return a future of ours.
 
     :param start: What makes a future of *theirs*; called in its thread.
+    :param give_up: Called in place of *start* if it was closed before that.
     :raises aiohub.exceptions.AiohubError: If *theirs* is closed.
     """
     state: dict[str, Any] = {'future': None, 'cancels': 0}
 
     def ask() -> None:
-        with contextlib.suppress(RuntimeError):  # closed meanwhile
+        try:
             theirs.call_soon_threadsafe(cancel)
+        except RuntimeError:  # closed meanwhile: nothing comes any more
+            if state['future'] is None:
+                give_up()
+            proxy.finish(error=asyncio.CancelledError())
 
     def cancel() -> None:
         if state['future'] is None:
@@ -201,7 +303,9 @@ class BridgeThread(greenthread.GreenThread):
 
     def main(self, function: Callable[..., Any], args: Any,
              kwargs: Any) -> None:
-        if self._exit_event.ready():  # killed before it started
+        if greenlet.getcurrent() is not self:
+            # eventlet's kill() of one that has not begun. What it is killed
+            # with comes by the throw() that follows.
             return
         try:
             super().main(function, args, kwargs)
@@ -219,29 +323,33 @@ class BridgeThread(greenthread.GreenThread):
         self.taken = True
         return super().link(func, *args, **kwargs)
 
-    def kill(self, *throw_args: Any) -> Any:
-        if throw_args and not self and not self.dead:
-            # It has not started. Those who wait are told here; eventlet
-            # would throw it through the hub's greenlet, which prints it.
-            def just_raise() -> None:
-                raise as_exception(throw_args)
-
-            self.main(just_raise, (), {})
-            throw_args = ()
-        return super().kill(*throw_args)
+    def throw(self, *throw_args: Any) -> Any:
+        if self or self.dead:
+            return super().throw(*throw_args)
+        # It has not begun, and never will. Those who wait are told here: the
+        # exception would go through the hub's greenlet, which prints it.
+        try:
+            raise as_exception(throw_args)
+        except BaseException:
+            self._exit_event.send_exception(*sys.exc_info())
+        self._resolve_links()
+        return super().throw()
 
     def __del__(self) -> None:
         error = self._exit_event._exc
         if error is None or self.taken:
             return
         exception = as_exception(error)
-        if not isinstance(exception, greenlet.GreenletExit):
+        if not isinstance(
+                exception, (greenlet.GreenletExit, asyncio.CancelledError)):
             LOG.error('The exception of a green thread was never retrieved',
                       exc_info=exception)
 
 
 def as_exception(throw_args: tuple[Any, ...]) -> BaseException:
     """Return the exception that ``greenlet.throw(*throw_args)`` raises."""
+    if not throw_args:
+        throw_args = (greenlet.GreenletExit,)
     kind, value, trace = (*throw_args, None, None)[:3]
     if isinstance(kind, BaseException):
         error = kind
@@ -249,24 +357,15 @@ def as_exception(throw_args: tuple[Any, ...]) -> BaseException:
         error = value
     else:
         error = kind() if value is None else kind(value)
+    assert isinstance(error, BaseException)
     return error if trace is None else error.with_traceback(trace)
 
 
 def spawn(function: Callable[..., Any], *args: Any) -> BridgeThread:
     """Start a :class:`BridgeThread`, in a copy of the current context."""
+    _request_context.follow()
     hub = hubs.get_hub()
     green = BridgeThread(hub.greenlet)
     green.gr_context = contextvars.copy_context()
     hub.schedule_call_global(0, green.switch, function, args, {})
     return green
-
-
-def kill_soon(green: greenlet.greenlet) -> None:
-    """Kill *green* in the next turn of the hub; needs no greenlet to wait."""
-    hubs.get_hub().schedule_call_global(0, _kill, green)
-
-
-def _kill(green: greenlet.greenlet) -> None:
-    # In the hub's greenlet, which kill() does not make wait.
-    if not green.dead:
-        greenthread.kill(green)

@@ -49,7 +49,7 @@ def hand_over(hub: Any) -> None:
     old_class = hub.__class__
     hub.__class__ = aiohub_hub.Hub
     try:
-        hub._post_initialize()
+        hub.open()
     except BaseException:
         hub.__class__ = old_class
         raise

@@ -42,7 +42,12 @@ class _Store:
         try:
             return _current.get()
         except LookupError:
-            return self._old.context
+            # Moved, not copied: all that comes later in this thread, or in
+            # the greenlet of the hub, would find it too.
+            value = self._old.context
+            del self._old.context
+            _current.set(value)
+            return value
 
     @context.setter
     def context(self, value: Any) -> None:
@@ -59,10 +64,15 @@ def follow() -> None:
     ``_request_store`` is private to oslo.context; it has no other way in.
     Where the name is missing, nothing is changed: the request context then
     belongs to the thread or green thread, and coroutines share one.
+
+    Called at each crossing, before the context of the caller is copied.
     """
     # Not at the top: what it makes when it is imported has to be patched.
     from oslo_context import context
 
     store = getattr(context, '_request_store', None)
     if store is not None and not isinstance(store, _Store):
-        setattr(context, '_request_store', _Store(store))
+        store = _Store(store)
+        setattr(context, '_request_store', store)
+    # What the caller set before that follows it from here on.
+    getattr(store, 'context', None)

@@ -24,11 +24,13 @@ ends what it waits for, cleanup included.
 import asyncio
 from collections.abc import Awaitable
 from collections.abc import Callable
+import contextlib
 import contextvars
 import inspect
 from typing import Any
 from typing import NoReturn
 from typing import TypeVar
+import weakref
 
 from eventlet import greenthread
 from eventlet import hubs
@@ -64,7 +66,7 @@ def await_(awaitable: Awaitable[_T]) -> _T:
     :raises aiohub.AiohubError: If the caller cannot wait: it is a coroutine
         or a callback, or a thread without a hub. The awaitable is closed.
     """
-    loop = _waiters_loop('await_()', awaitable)
+    loop = waiters_loop('await_()', awaitable)
     result: _T = _crossing.wait(_as_future(awaitable, loop))
     return result
 
@@ -147,7 +149,7 @@ class _FutureThread(_crossing.BridgeThread):
 
     def wait(self) -> Any:
         if not self._exit_event.ready():
-            _waiters_loop('wait()')
+            waiters_loop('wait()')
             if self._future is None:
                 self.start_future()
         return super().wait()
@@ -159,16 +161,9 @@ class _FutureThread(_crossing.BridgeThread):
         return super().link(func, *args, **kwargs)
 
     def _wait_for_it(self) -> Any:
-        future = self._future
-        assert future is not None
-        if not self._autocancel:
-            future = asyncio.shield(future)
-        try:
-            return _crossing.wait(future)
-        except asyncio.CancelledError:
-            if self._autokill:
-                raise greenlet.GreenletExit() from None
-            raise
+        assert self._future is not None
+        return _wait_for_future(
+            self._future, self._autocancel, self._autokill)
 
     def _ended(self) -> None:
         if not self._autocancel:
@@ -177,6 +172,33 @@ class _FutureThread(_crossing.BridgeThread):
             self._future.cancel()
         elif self._awaitable is not None:
             _close(self._awaitable)
+
+
+def _wait_for_future(future: 'asyncio.Future[Any]', autocancel: bool,
+                     autokill: bool) -> Any:
+    if not autocancel:
+        future = asyncio.shield(future)
+    try:
+        return _crossing.wait(future)
+    except asyncio.CancelledError:
+        if autokill:
+            raise greenlet.GreenletExit() from None
+        raise
+
+
+def await_with_options(
+    awaitable: Awaitable[Any],
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
+    autostart_future: bool = True,
+    autocancel_future: bool = True,
+    autokill_greenlet: bool = True,
+) -> Any:
+    """Wait as the green thread of :func:`future_to_greenlet` does."""
+    own = waiters_loop('async_to_sync()', awaitable)
+    return _wait_for_future(
+        _as_future(awaitable, own, loop), autocancel_future,
+        autokill_greenlet)
 
 
 # -- asyncio waits for green code
@@ -221,17 +243,24 @@ def greenlet_to_future(
             'A green thread cannot wait for itself. Pass it to whoever is to '
             'wait, and return.')
     own = _own_loop('greenlet_to_future()')
-    future = _crossing.DelegatingFuture(loop or own, lambda: None)
-    future._ask = _killer(green, future, own, autokill_greenlet)
+    future: _crossing.DelegatingFuture
+    if autokill_greenlet:
+        future = _crossing.GreenFuture(loop or own, own, green)
+    else:
+        future = _crossing.DelegatingFuture(
+            loop or own,
+            lambda: future.finish(error=asyncio.CancelledError()))
 
     def ended(result: Any, error: BaseException | None) -> None:
-        if isinstance(error, greenlet.GreenletExit) and autocancel_future:
+        if isinstance(error, greenlet.GreenletExit) and (
+                autocancel_future or future.cancels):
             error = asyncio.CancelledError()
         if future.get_loop() is own:
             future.finish(result, error)
         else:
-            future.get_loop().call_soon_threadsafe(
-                future.finish, result, error)
+            with contextlib.suppress(RuntimeError):  # nobody waits any more
+                future.get_loop().call_soon_threadsafe(
+                    future.finish, result, error)
 
     if isinstance(green, greenthread.GreenThread):
         if not green and not green.dead:
@@ -245,25 +274,9 @@ def greenlet_to_future(
             'tells when it ends. Start it with eventlet.spawn(), or pass it '
             'before it is started.' % (green,))
     else:
-        _watch_greenlet(green, ended, autostart_greenlet)
+        future.watched = _watch_greenlet(  # type: ignore[attr-defined]
+            green, ended, autostart_greenlet)
     return future
-
-
-def _killer(
-    green: greenlet.greenlet, future: _crossing.DelegatingFuture,
-    own: asyncio.AbstractEventLoop, autokill: bool,
-) -> Callable[[], None]:
-    """Return what cancelling the future does."""
-
-    def ask() -> None:
-        if not autokill:
-            future.finish(error=asyncio.CancelledError())
-        elif future.get_loop() is own:
-            _crossing.kill_soon(green)
-        else:
-            own.call_soon_threadsafe(_crossing.kill_soon, green)
-
-    return ask
 
 
 def _tell(green: greenthread.GreenThread,
@@ -299,8 +312,11 @@ def _take_exception(green: greenthread.GreenThread) -> None:
 def _watch_greenlet(
     green: greenlet.greenlet,
     ended: Callable[[Any, BaseException | None], None], start: bool,
-) -> None:
-    """Tell how a greenlet ends that has not started."""
+) -> object:
+    """Tell how a greenlet ends that has not started.
+
+    :returns: What has to be kept as long as somebody wants to be told.
+    """
     run = green.run
 
     def run_and_tell(*args: Any, **kwargs: Any) -> None:
@@ -319,15 +335,12 @@ def _watch_greenlet(
     if green.gr_context is None:
         green.gr_context = contextvars.copy_context()
 
-    def begin() -> None:
-        if green.dead:
-            # Killed before it began: nothing of it has run, or will.
-            ended(None, greenlet.GreenletExit())
-        else:
-            green.switch()
-
     if start:
-        hub.schedule_call_global(0, begin)
+        hub.schedule_call_global(0, green.switch)
+    # eventlet's kill() of a greenlet that has not begun gives it another
+    # function: then nothing of it has run, or will.
+    return weakref.ref(
+        run_and_tell, lambda _: ended(None, greenlet.GreenletExit()))
 
 
 # -- what is common
@@ -344,14 +357,13 @@ def _own_loop(
     return loop_module.get_loop()
 
 
-def _waiters_loop(
+def waiters_loop(
     name: str, awaitable: object = None,
 ) -> asyncio.AbstractEventLoop:
     """Return the loop of this thread, if the caller can wait for it."""
     loop = _own_loop(name, awaitable)
     current = greenlet.getcurrent()
-    if current is loop_module.greenlet_of(loop) or (
-            current is hubs.get_hub().greenlet):
+    if runs_loop(current, loop):
         _misuse(awaitable, (
             '%s was called in a coroutine or a callback, which cannot wait '
             'greenly: the event loop itself would have to. In a coroutine '
@@ -362,6 +374,13 @@ def _waiters_loop(
             '%s was called while another event loop runs in this thread (%r). '
             'In a coroutine of it write "await" instead.' % (name, running)))
     return loop
+
+
+def runs_loop(green: greenlet.greenlet,
+              loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether *green* runs the callbacks of this thread's loop, or its hub."""
+    return (green is loop_module.greenlet_of(loop)
+            or green is hubs.get_hub().greenlet)
 
 
 def _is_main_thread() -> bool:
@@ -401,7 +420,8 @@ def _as_future(
     _check_awaitable(awaitable)
     theirs = loop
     return _crossing.remote(
-        lambda: asyncio.ensure_future(awaitable, loop=theirs), theirs, own)
+        lambda: asyncio.ensure_future(awaitable, loop=theirs), theirs, own,
+        lambda: _close(awaitable))
 
 
 def _check_awaitable(awaitable: object) -> None:
@@ -422,7 +442,14 @@ def _close(awaitable: object) -> None:
         if inspect.getcoroutinestate(awaitable) != inspect.CORO_RUNNING:
             awaitable.close()
     elif asyncio.isfuture(awaitable):
-        awaitable.cancel()
+        loop = awaitable.get_loop()
+        if loop is loop_module.get_loop():
+            awaitable.cancel()
+        else:
+            with contextlib.suppress(RuntimeError):  # closed
+                loop.call_soon_threadsafe(awaitable.cancel)
+    elif isinstance(awaitable, greenlet.greenlet):
+        greenlet_to_future(awaitable).cancel()
 
 
 def _misuse(awaitable: object, message: str) -> NoReturn:

@@ -27,6 +27,7 @@ from typing import TypeVar
 from aiohub import _crossing
 from aiohub import _lifetime
 from aiohub import _native
+from aiohub import _request_context
 from aiohub import bridge
 from aiohub import exceptions
 
@@ -84,6 +85,7 @@ def _in_hub_thread(
             'aiohub.from_thread.%s was called in the thread of the hub, and '
             'would wait for itself. In green code call aiohub.await_(), in a '
             'coroutine write "await".' % name)
+    _request_context.follow()
     # Native, for two OS threads cannot wait for a green one.
     answer: Any = _native.Future()
 

@@ -98,6 +98,18 @@ class Hub(asyncio_hub.Hub):
 
     def _post_initialize(self) -> None:
         """Make what the hub waits with; eventlet calls it after __init__."""
+        try:
+            self.open()
+        except BaseException:
+            # get_hub() would go on giving what cannot run.
+            _eventlet.forget_hub(self)
+            raise
+
+    def open(self) -> None:
+        """Make the selector and the loop.
+
+        :raises OSError: If they cannot be had; then nothing is left of them.
+        """
         self.thread_id = _native.threading.get_ident()
         # Timers without delay, in the order they were made: most timers are
         # of this kind, and a heap would sort what is sorted.
@@ -105,18 +117,17 @@ class Hub(asyncio_hub.Hub):
         self._readers: dict[int, Any] = self.listeners[READ]
         self._writers: dict[int, Any] = self.listeners[WRITE]
         self._always_ready: set[Any] = set()
+        _native.unpatch_asyncio()
+        loop_module = _loop_module()
+        self._asyncio = loop_module.asyncio
+        self._selector = _selector.HubSelector(
+            self._readers, self._writers, self.turn)
         try:
-            _native.unpatch_asyncio()
-            loop_module = _loop_module()
-            self._asyncio = loop_module.asyncio
-            self._selector = _selector.HubSelector(
-                self._readers, self._writers, self.turn)
             self.loop = loop_module.EventLoop(self._selector)
-            self._asyncio.set_event_loop(self.loop)
         except BaseException:
-            # get_hub() would go on giving what cannot run.
-            _eventlet.forget_hub(self)
+            self._selector.close()
             raise
+        self._asyncio.set_event_loop(self.loop)
         _lifetime.keep(self)
 
     # -- file descriptors
@@ -370,8 +381,8 @@ class Hub(asyncio_hub.Hub):
                 % (other,))
         self.running = True
         self.stopping = False
-        self.loop.watch_signals()
         try:
+            self.loop.watch_signals()
             # Whatever ended the last run may have swallowed events.
             self._arm_all()
             while not self.stopping:

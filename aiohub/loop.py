@@ -191,6 +191,8 @@ class EventLoop(asyncio.SelectorEventLoop):
     def close_in_child(self) -> None:
         """Close what a forked child inherited of another thread's loop."""
         self._hub_selector.poll.close()
+        if self._native_executor is not None:
+            self._native_executor.forget()
         for name in ('_ssock', '_csock'):
             sock = getattr(self, name, None)
             if sock is not None:

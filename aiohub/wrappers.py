@@ -34,8 +34,10 @@ from typing import TypeVar
 
 import eventlet
 from eventlet import event
+import greenlet
 
 from aiohub import _crossing
+from aiohub import _request_context
 from aiohub import bridge
 from aiohub import loop as loop_module
 
@@ -78,8 +80,8 @@ def async_to_sync(fn: Any = None, **options: Any) -> Any:
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if options:
-            return bridge.future_to_greenlet(
-                fn(*args, **kwargs), **options).wait()
+            return bridge.await_with_options(
+                fn(*args, **kwargs), **options)
         return bridge.await_(fn(*args, **kwargs))
 
     return wrapper
@@ -162,16 +164,21 @@ class _AsyncHeld(contextlib.AbstractContextManager[_T, bool | None]):
         self._cm = cm
 
     def __enter__(self) -> _T:
-        loop = loop_module.get_loop()
+        loop = bridge.waiters_loop('wrap_async_context_manager()', None)
         self._leave: asyncio.Future[Any] = loop.create_future()
         entered = _crossing.DelegatingFuture(
             loop, lambda: self._task.cancel())
+        _request_context.follow()
         self._task = loop.create_task(self._hold(entered))
+        # If it is cancelled before it begins, nothing of it runs.
+        self._task.add_done_callback(
+            lambda _: entered.finish(error=asyncio.CancelledError()))
         try:
             value: _T = bridge.await_(entered)
         except BaseException:
             # Thrown into us just when it had been entered: leave it.
-            if not (entered.cancelled() or entered.exception()):
+            if entered.done() and not (
+                    entered.cancelled() or entered.exception()):
                 self.__exit__(*sys.exc_info())
             raise
         return value
@@ -193,8 +200,11 @@ class _AsyncHeld(contextlib.AbstractContextManager[_T, bool | None]):
         try:
             exc_info = await self._leave
         except asyncio.CancelledError:
-            # By the manager itself, or by who ends all tasks.
+            # By the manager itself, or by who ends all tasks; or just when
+            # the body has ended.
             exc_info = sys.exc_info()
+            if not self._leave.cancelled():
+                exc_info = self._leave.result()
             if not await self._cm.__aexit__(*exc_info):
                 raise
             return None
@@ -224,11 +234,10 @@ class _SyncHeld(contextlib.AbstractAsyncContextManager[_T, bool | None]):
 
     async def __aenter__(self) -> _T:
         self._leave = event.Event()
-        entered = _crossing.DelegatingFuture(
-            loop_module.get_loop(),
-            lambda: _crossing.kill_soon(self._green))
-        self._green = _crossing.spawn(self._hold, entered)
-        self._ended = bridge.greenlet_to_future(self._green)
+        green = _crossing.spawn(lambda: self._hold(entered))
+        loop = loop_module.get_loop()
+        entered = _crossing.GreenFuture(loop, loop, green)
+        self._ended = bridge.greenlet_to_future(green)
         try:
             value: _T = await entered
         except BaseException:
@@ -243,9 +252,14 @@ class _SyncHeld(contextlib.AbstractAsyncContextManager[_T, bool | None]):
         result: bool | None = await self._ended
         return result
 
-    def _hold(self, entered: _crossing.DelegatingFuture) -> bool | None:
+    def _hold(self, entered: _crossing.GreenFuture) -> bool | None:
         try:
             value = self._cm.__enter__()
+            if entered.take_cancel():
+                # Just when it had been entered: the body does not begin.
+                late = eventlet.greenlet.GreenletExit()
+                self._cm.__exit__(type(late), late, None)
+                raise late
         except eventlet.greenlet.GreenletExit:
             entered.finish(error=asyncio.CancelledError())
             return None
@@ -272,7 +286,7 @@ def wrap_async_iterator(iterable: AsyncIterable[_T]) -> Iterator[_T]:
         an item, the iterable is cancelled. When the loop over it is left
         early, a generator is closed.
     """
-    loop = loop_module.get_loop()
+    loop = bridge.waiters_loop('wrap_async_iterator()', None)
     questions: asyncio.Queue[Any] = asyncio.Queue()
 
     async def produce() -> None:
@@ -291,20 +305,30 @@ def wrap_async_iterator(iterable: AsyncIterable[_T]) -> Iterator[_T]:
             if inspect.isasyncgen(iterator):
                 await iterator.aclose()
 
+    def ended(task: asyncio.Task[None]) -> None:
+        # Without an answer: it was cancelled, or is no iterable.
+        answer.finish(error=_crossing.outcome(task)[1])
+
+    _request_context.follow()
     producer = loop.create_task(produce())
+    answer = _crossing.DelegatingFuture(loop, producer.cancel)
+    producer.add_done_callback(ended)
     try:
         while True:
-            answer = _crossing.DelegatingFuture(
-                loop, lambda: producer.cancel())
+            if producer.done():
+                ended(producer)
             questions.put_nowait(answer)
             item = bridge.await_(answer)
             if item is _END:
                 break
             yield item
+            answer = _crossing.DelegatingFuture(loop, producer.cancel)
     finally:
         questions.put_nowait(None)
-        with contextlib.suppress(asyncio.CancelledError):
-            bridge.await_(producer)
+        # Who is collected where nobody can wait leaves the rest to the task.
+        if not bridge.runs_loop(greenlet.getcurrent(), loop):
+            with contextlib.suppress(asyncio.CancelledError):
+                bridge.await_(producer)
 
 
 async def wrap_sync_iterator(iterable: Iterable[_T]) -> AsyncIterator[_T]:
@@ -340,8 +364,7 @@ async def wrap_sync_iterator(iterable: Iterable[_T]) -> AsyncIterator[_T]:
     ended = bridge.greenlet_to_future(producer)
     try:
         while True:
-            answer = _crossing.DelegatingFuture(
-                loop, lambda: _crossing.kill_soon(producer))
+            answer = _crossing.GreenFuture(loop, loop, producer)
             questions.put(answer)
             item = await answer
             if item is _END:

@@ -63,6 +63,40 @@ class TestHub(isolated.ScriptTestCase):
     def test_forking(self, mode):
         self.run_script('forking.py', mode)
 
+    @isolated.in_modes(*isolated.ON)
+    def test_turns(self, mode):
+        self.run_script('turns.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_timers(self, mode):
+        self.run_script('timers.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_replacing(self, mode):
+        self.run_script('replacing.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_originals(self, mode):
+        self.run_script('originals.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_asyncio_replaced(self, mode):
+        self.run_script('asyncio_replaced.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_forking_details(self, mode):
+        self.run_script('forking_details.py', mode)
+
+    @isolated.in_modes('env', 'env-patched',
+                       'setup-later', 'setup-later-patched')
+    def test_failing_start(self, mode):
+        self.run_script('failing_start.py', mode)
+
+    # With EVENTLET_HUB, oslo.log's own lock does not work on Python 3.13.
+    @isolated.in_modes('setup-later-patched')
+    def test_logging_in_threads(self, mode):
+        self.run_script('logging_in_threads.py', mode)
+
     @isolated.in_modes('env')
     def test_regressions(self, mode):
         self.run_script('regressions.py', mode)
@@ -105,6 +139,9 @@ class TestToggle(isolated.ScriptTestCase):
     @isolated.in_modes('setup-later', 'setup-later-patched')
     def test_wrong_use(self, mode):
         self.run_script('wrong_use.py', mode)
+
+    def test_setup_details(self):
+        self.run_script('setup_details.py', 'setup-later')
 
     @isolated.in_modes('env', 'setup-later', 'setup-later-patched')
     def test_info_line(self, mode):

@@ -132,7 +132,7 @@ class _Log(logging.Handler):
         self.lines.append('logged: ' + self.format(record))
 
 
-class _Watch:
+class Watch:
     """Collects what goes wrong while one case runs."""
 
     def __init__(self) -> None:
@@ -150,7 +150,8 @@ class _Watch:
     def _warned(self, message: Any, *args: Any) -> None:
         self.log.lines.append('warned: %s' % message)
 
-    def run(self, function: Callable[[], None]) -> list[str]:
+    def run(self, function: Callable[[], None],
+            deadline: float | None = DEADLINE) -> list[str]:
         """Run a case; return what was wrong."""
         loop = aiohub.get_loop()
         turns()
@@ -165,7 +166,7 @@ class _Watch:
             ended.send()
 
         green = eventlet.spawn(guarded)
-        if ended.wait(DEADLINE) is None and not ended.ready():
+        if ended.wait(deadline) is None and not ended.ready():
             self.log.lines.append('hangs:\n' + ''.join(
                 traceback.format_stack(green.gr_frame)))
         else:
@@ -197,7 +198,7 @@ class _Watch:
 
 def run_all() -> None:
     """Run all cases, or those whose names contain an argument."""
-    watch = _Watch()
+    watch = Watch()
     # The first use of what is loaded and started once.
     aiohub.await_(asyncio.sleep(0))
     failed = 0

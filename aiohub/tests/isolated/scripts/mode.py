@@ -13,6 +13,7 @@
 """Brings a script to its hub, as the mode it runs in says."""
 
 import os
+import signal
 import sys
 import warnings
 
@@ -21,6 +22,8 @@ PATCHED = MODE.endswith('-patched')
 HUB = MODE.partition('-')[0]
 ON = HUB in ('env', 'setup')
 
+# A shell that starts the tests in the background lets them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Scripts have to print nothing to stderr.
 warnings.filterwarnings('ignore', message=r'\s*Eventlet is deprecated')
 warnings.filterwarnings(

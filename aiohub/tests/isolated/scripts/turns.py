@@ -1,0 +1,362 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""One turn of the hub, when something unusual happens in it."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+
+import mode
+
+import eventlet
+from eventlet import debug
+from eventlet import event
+from eventlet import hubs
+from eventlet import patcher
+
+native_socket = patcher.original('socket')
+native_time = patcher.original('time')
+hub = hubs.get_hub()
+eventlet.sleep(0)
+LONG = 60
+
+
+def pair():  # type: ignore
+    left, right = native_socket.socketpair()
+    left.setblocking(False)
+    right.setblocking(False)
+    return left, right
+
+
+def wait_read(fd: int) -> str:
+    hubs.trampoline(fd, read=True, timeout=LONG)
+    return 'ready'
+
+
+def after_next_events(then) -> None:  # type: ignore
+    """Call *then* when the next poll has found something."""
+    poll = hub.do_poll
+
+    def do_poll(timeout):  # type: ignore
+        events = poll(timeout)
+        if events:
+            del hub.do_poll
+            then()
+        return events
+
+    hub.do_poll = do_poll
+
+
+def lost_events() -> None:
+    """What a poll found is found again if a signal handler broke it off."""
+    left, right = pair()
+
+    def interrupt() -> None:
+        raise InterruptedError
+
+    for _ in range(3):
+        reading = eventlet.spawn(wait_read, left.fileno())
+        eventlet.sleep(0)
+        after_next_events(interrupt)
+        right.send(b'x')
+        assert reading.wait() == 'ready'
+        left.recv(1)
+        # Ctrl-C there.
+        reading = eventlet.spawn(wait_read, left.fileno())
+        eventlet.sleep(0)
+        after_next_events(lambda: signal.raise_signal(signal.SIGINT))
+        right.send(b'x')
+        try:
+            eventlet.sleep(LONG)
+        except KeyboardInterrupt:
+            pass
+        else:
+            raise AssertionError('no KeyboardInterrupt')
+        assert reading.wait() == 'ready'
+        left.recv(1)
+    left.close()
+    right.close()
+
+
+def removed_in_the_turn() -> None:
+    """Two are ready; the first to run removes the other's listener."""
+    pairs = [pair() for _ in range(2)]
+    called = []
+    listeners = []
+
+    def call(fd: int) -> None:
+        called.append(fd)
+        for listener in listeners:
+            hub.remove(listener)
+        listeners.clear()
+
+    listeners.extend(
+        hub.add(hub.READ, left.fileno(), call, None, None)
+        for left, _ in pairs)
+    for _, right in pairs:
+        right.send(b'x')
+    eventlet.sleep(0)
+    eventlet.sleep(0)
+    assert len(called) == 1, called
+    for left, right in pairs:
+        left.close()
+        right.close()
+
+
+def changed_for_asyncio_in_the_turn() -> None:
+    """A green thread gives an fd that is ready another asyncio reader."""
+    left, right = pair()
+    told: list[str] = []
+    hub.loop.add_reader(left.fileno(), told.append, 'old')
+
+    def change() -> None:
+        hub.loop.remove_reader(left.fileno())
+        hub.loop.add_reader(left.fileno(), told.append, 'new')
+
+    right.send(b'x')
+    hub.schedule_call_global(0, change)
+    eventlet.sleep(0)
+    with eventlet.Timeout(LONG):
+        while not told:
+            eventlet.sleep(0)
+    assert set(told) == {'new'}, told
+    assert hub.loop.remove_reader(left.fileno())
+    left.close()
+    right.close()
+
+
+def failing_listener_of_shared_fd() -> None:
+    """It is removed; asyncio still gets its events, and nobody spins."""
+    left, right = pair()
+    told: list[bytes] = []
+    hub.loop.add_reader(left.fileno(), lambda: told.append(left.recv(1)))
+    stderr, sys.stderr = sys.stderr, open('/dev/null', 'w')  # noqa: SIM115
+    hub.add(hub.WRITE, left.fileno(), int, None, None).cb = (
+        lambda fd: 1 / 0)
+    eventlet.sleep(0.001)
+    sys.stderr.close()
+    sys.stderr = stderr
+    assert not list(hub.get_writers())
+    polls = []
+    poll = hub.do_poll
+    hub.do_poll = lambda timeout: (polls.append(timeout), poll(timeout))[1]
+    eventlet.sleep(0.02)
+    del hub.do_poll
+    assert len(polls) < 10, len(polls)
+    right.send(b'x')
+    with eventlet.Timeout(LONG):
+        while not told:
+            eventlet.sleep(0)
+    assert hub.loop.remove_reader(left.fileno())
+    left.close()
+    right.close()
+
+
+def green_reader_leaves_asyncio_writer() -> None:
+    """What only the green one waited for is not reported any more."""
+    left, right = pair()
+    try:
+        while True:
+            left.send(b'x' * 65536)
+    except BlockingIOError:
+        pass
+    hub.loop.add_writer(left.fileno(), int)
+    try:
+        hubs.trampoline(left.fileno(), read=True, timeout=0.001)
+    except eventlet.Timeout:
+        pass
+    right.send(b'x')
+    polls = []
+    poll = hub.do_poll
+    hub.do_poll = lambda timeout: (polls.append(timeout), poll(timeout))[1]
+    eventlet.sleep(0.02)
+    del hub.do_poll
+    assert len(polls) < 10, len(polls)
+    assert hub.loop.remove_writer(left.fileno())
+    left.close()
+    right.close()
+
+
+def one_of_two_on_a_closed_fd_leaves() -> None:
+    left, right = pair()
+    fd = left.fileno()
+    hub_timer_exceptions = hub.debug_exceptions
+    reading = eventlet.spawn(wait_read, fd)
+    while not right.setblocking(False):
+        try:
+            left.send(b'x' * 65536)
+        except BlockingIOError:
+            break
+    writing = eventlet.spawn(hubs.trampoline, fd, write=True)
+    eventlet.sleep(0)
+    left.close()
+    # Arming it for the writer alone fails, which is no concern of this one.
+    reading.kill()
+    try:
+        reading.wait()
+    except eventlet.greenlet.GreenletExit:
+        pass
+    hub.set_timer_exceptions(False)
+    hubs.notify_opened(fd)
+    try:
+        writing.wait()
+    except hubs.IOClosed:
+        pass
+    else:
+        raise AssertionError('not told')
+    hub.set_timer_exceptions(hub_timer_exceptions)
+    right.close()
+
+
+def leaving_with_a_closed_fd() -> None:
+    """What raw greenlets raise when their fd was closed under them."""
+    def wait(fd: int, ending) -> None:  # type: ignore
+        try:
+            hubs.trampoline(fd, read=True)
+        except hubs.IOClosed:
+            ending()
+            raise
+
+    hub.set_timer_exceptions(False)
+    for ending in (int, sys.exit):
+        left, right = pair()
+        eventlet.spawn_n(wait, left.fileno(), ending)
+        eventlet.sleep(0)
+        hubs.notify_opened(left.fileno())
+        ended = event.Event()
+        hub.schedule_call_global(0.001, ended.send, 'in time')
+        try:
+            assert ended.wait() == 'in time'
+        except SystemExit:
+            assert ending is sys.exit
+        else:
+            assert ending is int
+        left.close()
+        right.close()
+    hub.set_timer_exceptions(True)
+
+
+def failing_timers() -> None:
+    """An error in a timer ends neither the hub nor anybody's wait."""
+    hub.set_timer_exceptions(False)
+    ended = event.Event()
+    hub.schedule_call_global(0, int, 'x')
+    hub.schedule_call_global(0.0001, int, 'x')
+    hub.schedule_call_global(0.001, ended.send, 'in time')
+    assert ended.wait() == 'in time'
+    hub.set_timer_exceptions(True)
+
+
+def neither_world_waits_for_the_other() -> None:
+    start = time.monotonic()
+    # Its timer is the later one, and nothing else wakes the poll.
+    later = hub.schedule_call_global(LONG, int)
+    done = event.Event()
+    hub.loop.call_later(0.001, done.send)
+    done.wait()
+    later.cancel()
+    later_in_loop = hub.loop.call_later(LONG, int)
+    done = event.Event()
+    hub.schedule_call_global(0.001, done.send)
+    done.wait()
+    later_in_loop.cancel()
+    assert time.monotonic() - start < LONG / 4
+
+
+def errors_alone() -> None:
+    """What is neither readable nor writable any more wakes who waits."""
+    r, w = os.pipe()
+    reading = eventlet.spawn(wait_read, r)
+    eventlet.sleep(0)
+    patcher.original('os').close(w)
+    assert reading.wait() == 'ready'
+    patcher.original('os').close(r)
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+    try:
+        while True:
+            patcher.original('os').write(w, b'x' * 65536)
+    except BlockingIOError:
+        pass
+    told: list[int] = []
+    hub.loop.add_writer(w, lambda: told.append(hub.loop.remove_writer(w)))
+    writing = eventlet.spawn(hubs.trampoline, w, write=True, timeout=LONG)
+    eventlet.sleep(0)
+    assert not told
+    patcher.original('os').close(r)
+    writing.wait()
+    while not told:
+        eventlet.sleep(0)
+    patcher.original('os').close(w)
+
+
+def running_twice() -> None:
+    def again() -> str:
+        try:
+            hub.run()
+        except RuntimeError as exc:
+            assert hub.running
+            return str(exc)
+        return ''
+
+    assert 'lready running' in eventlet.spawn(again).wait()
+    sleeper = eventlet.spawn_after(0.005, int, 5)
+    for stop in (hub.loop.stop, lambda: hub.loop.call_soon(hub.loop.stop)):
+        stop()
+        eventlet.sleep(0)
+    # loop.stop() drops no timers and wakes nobody.
+    assert sleeper.wait() == 5
+
+
+def blocking_detection() -> None:
+    hub.set_timer_exceptions(False)
+    debug.hub_blocking_detection(True, 0.1)
+    # Waiting is not blocking, whichever world waits.
+    eventlet.sleep(0)
+    eventlet.sleep(0.25)
+    blocking = eventlet.spawn(native_time.sleep, LONG)
+    try:
+        blocking.wait()
+    except RuntimeError as exc:
+        assert 'Blocking detector' in str(exc), exc
+    else:
+        raise AssertionError('not detected')
+    debug.hub_blocking_detection(False)
+    hub.set_timer_exceptions(True)
+    eventlet.sleep(0)
+
+
+def loop_of_the_thread() -> None:
+    """asyncio knows the loop even while the hub does not run."""
+    hub.abort(wait=True)
+    assert asyncio.get_event_loop() is hub.loop
+    eventlet.sleep(0)
+
+
+for check in (lost_events, removed_in_the_turn,
+              changed_for_asyncio_in_the_turn,
+              failing_listener_of_shared_fd,
+              green_reader_leaves_asyncio_writer,
+              one_of_two_on_a_closed_fd_leaves, leaving_with_a_closed_fd,
+              failing_timers, neither_world_waits_for_the_other,
+              errors_alone, running_twice, blocking_detection,
+              loop_of_the_thread):
+    try:
+        check()
+    except BaseException:
+        print('in', check.__name__)
+        raise
+    assert not list(hub.get_readers()), check
+    assert not list(hub.get_writers()), check
+mode.done()
