@@ -28,7 +28,6 @@ import contextlib
 import contextvars
 import inspect
 from typing import Any
-from typing import NoReturn
 from typing import TypeVar
 import weakref
 
@@ -36,10 +35,8 @@ from eventlet import greenthread
 from eventlet import hubs
 import greenlet
 
+from aiohub import _callers
 from aiohub import _crossing
-from aiohub import _eventlet
-from aiohub import _native
-from aiohub import _request_context
 from aiohub import exceptions
 from aiohub import loop as loop_module
 
@@ -66,7 +63,7 @@ def await_(awaitable: Awaitable[_T]) -> _T:
     :raises aiohub.AiohubError: If the caller cannot wait: it is a coroutine
         or a callback, or a thread without a hub. The awaitable is closed.
     """
-    loop = waiters_loop('await_()', awaitable)
+    loop = _callers.waiters_loop('await_()', awaitable)
     result: _T = _crossing.wait(_as_future(awaitable, loop))
     return result
 
@@ -98,11 +95,11 @@ def future_to_greenlet(
     :raises aiohub.AiohubError: If there is no loop that could run it, or it
         is no awaitable.
     """
-    own = _own_loop('future_to_greenlet()', awaitable)
+    own = _callers.own_loop('future_to_greenlet()', awaitable)
     waiter = _FutureThread(
         lambda: _as_future(awaitable, own, loop), awaitable,
         autocancel_future, autokill_greenlet)
-    _check_awaitable(awaitable)
+    _callers.check_awaitable(awaitable)
     if autostart_future:
         waiter.start_future()
     return waiter
@@ -149,7 +146,7 @@ class _FutureThread(_crossing.BridgeThread):
 
     def wait(self) -> Any:
         if not self._exit_event.ready():
-            waiters_loop('wait()')
+            _callers.waiters_loop('wait()')
             if self._future is None:
                 self.start_future()
         return super().wait()
@@ -195,7 +192,7 @@ def await_with_options(
     autokill_greenlet: bool = True,
 ) -> Any:
     """Wait as the green thread of :func:`future_to_greenlet` does."""
-    own = waiters_loop('async_to_sync()', awaitable)
+    own = _callers.waiters_loop('async_to_sync()', awaitable)
     return _wait_for_future(
         _as_future(awaitable, own, loop), autocancel_future,
         autokill_greenlet)
@@ -242,7 +239,7 @@ def greenlet_to_future(
         raise exceptions.AiohubError(
             'A green thread cannot wait for itself. Pass it to whoever is to '
             'wait, and return.')
-    own = _own_loop('greenlet_to_future()')
+    own = _callers.own_loop('greenlet_to_future()')
     future: _crossing.DelegatingFuture
     if autokill_greenlet:
         future = _crossing.GreenFuture(loop or own, own, green)
@@ -343,51 +340,7 @@ def _watch_greenlet(
         run_and_tell, lambda _: ended(None, greenlet.GreenletExit()))
 
 
-# -- what is common
-
-def _own_loop(
-    name: str, awaitable: object = None,
-) -> asyncio.AbstractEventLoop:
-    """Return the loop of this thread."""
-    if _eventlet.current_hub() is None and not _is_main_thread():
-        _misuse(awaitable, (
-            '%s was called in a thread that has no hub. From a native thread '
-            'call aiohub.from_thread.run() or run_sync().' % name))
-    _request_context.follow()
-    return loop_module.get_loop()
-
-
-def waiters_loop(
-    name: str, awaitable: object = None,
-) -> asyncio.AbstractEventLoop:
-    """Return the loop of this thread, if the caller can wait for it."""
-    loop = _own_loop(name, awaitable)
-    current = greenlet.getcurrent()
-    if runs_loop(current, loop):
-        _misuse(awaitable, (
-            '%s was called in a coroutine or a callback, which cannot wait '
-            'greenly: the event loop itself would have to. In a coroutine '
-            'write "await" instead; in a callback, start a task.' % name))
-    running = asyncio._get_running_loop()
-    if running is not None and running is not loop:
-        _misuse(awaitable, (
-            '%s was called while another event loop runs in this thread (%r). '
-            'In a coroutine of it write "await" instead.' % (name, running)))
-    return loop
-
-
-def runs_loop(green: greenlet.greenlet,
-              loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether *green* runs the callbacks of this thread's loop, or its hub."""
-    return (green is loop_module.greenlet_of(loop)
-            or green is hubs.get_hub().greenlet)
-
-
-def _is_main_thread() -> bool:
-    threading = _native.threading
-    return bool(
-        threading.get_ident() == threading.main_thread().ident)
-
+# -- both
 
 def _as_future(
     awaitable: Any, own: asyncio.AbstractEventLoop,
@@ -402,38 +355,26 @@ def _as_future(
     if asyncio.isfuture(awaitable):
         loop = awaitable.get_loop()
     if loop is None or loop is own:
-        _check_awaitable(awaitable)
+        _callers.check_awaitable(awaitable)
         future: asyncio.Future[Any] = asyncio.ensure_future(
             awaitable, loop=own)
         if own.is_closed() and not future.done():
-            _misuse(awaitable, (
+            _callers.misuse(awaitable, (
                 'The event loop of %r is closed: it will never be done.'
                 ' Make it on aiohub.get_loop().' % (awaitable,)))
         return future
     if asyncio.isfuture(awaitable) and awaitable.done():
         return awaitable
     if loop.is_closed():
-        _misuse(awaitable, (
+        _callers.misuse(awaitable, (
             'The event loop of %r is closed: it will never be done. Use '
             'aiohub.get_loop(), which is open as long as the hub is.'
             % (awaitable,)))
-    _check_awaitable(awaitable)
+    _callers.check_awaitable(awaitable)
     theirs = loop
     return _crossing.remote(
         lambda: asyncio.ensure_future(awaitable, loop=theirs), theirs, own,
         lambda: _close(awaitable))
-
-
-def _check_awaitable(awaitable: object) -> None:
-    if isinstance(awaitable, greenlet.greenlet):
-        return
-    if not inspect.isawaitable(awaitable):
-        hint = ''
-        if inspect.iscoroutinefunction(awaitable):
-            hint = ' Call it: its name alone is not a coroutine.'
-        raise exceptions.AiohubError(
-            'An awaitable is needed, and %r is none.%s Pass a coroutine, a '
-            'future, a task or a green thread.' % (awaitable, hint))
 
 
 def _close(awaitable: object) -> None:
@@ -450,9 +391,3 @@ def _close(awaitable: object) -> None:
                 loop.call_soon_threadsafe(awaitable.cancel)
     elif isinstance(awaitable, greenlet.greenlet):
         greenlet_to_future(awaitable).cancel()
-
-
-def _misuse(awaitable: object, message: str) -> NoReturn:
-    if inspect.iscoroutine(awaitable):
-        _close(awaitable)
-    raise exceptions.AiohubError(message)

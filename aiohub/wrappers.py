@@ -36,6 +36,7 @@ import eventlet
 from eventlet import event
 import greenlet
 
+from aiohub import _callers
 from aiohub import _crossing
 from aiohub import _request_context
 from aiohub import bridge
@@ -164,7 +165,7 @@ class _AsyncHeld(contextlib.AbstractContextManager[_T, bool | None]):
         self._cm = cm
 
     def __enter__(self) -> _T:
-        loop = bridge.waiters_loop('wrap_async_context_manager()', None)
+        loop = _callers.waiters_loop('wrap_async_context_manager()', None)
         self._leave: asyncio.Future[Any] = loop.create_future()
         entered = _crossing.DelegatingFuture(
             loop, lambda: self._task.cancel())
@@ -200,10 +201,10 @@ class _AsyncHeld(contextlib.AbstractContextManager[_T, bool | None]):
         try:
             exc_info = await self._leave
         except asyncio.CancelledError:
-            # By the manager itself, or by who ends all tasks; or just when
-            # the body has ended.
+            # By the manager itself, or by who ends all tasks: as if at the end
+            # of the body, unless that has just failed.
             exc_info = sys.exc_info()
-            if not self._leave.cancelled():
+            if not self._leave.cancelled() and self._leave.result()[0]:
                 exc_info = self._leave.result()
             if not await self._cm.__aexit__(*exc_info):
                 raise
@@ -286,7 +287,7 @@ def wrap_async_iterator(iterable: AsyncIterable[_T]) -> Iterator[_T]:
         an item, the iterable is cancelled. When the loop over it is left
         early, a generator is closed.
     """
-    loop = bridge.waiters_loop('wrap_async_iterator()', None)
+    loop = _callers.waiters_loop('wrap_async_iterator()', None)
     questions: asyncio.Queue[Any] = asyncio.Queue()
 
     async def produce() -> None:
@@ -326,7 +327,7 @@ def wrap_async_iterator(iterable: AsyncIterable[_T]) -> Iterator[_T]:
     finally:
         questions.put_nowait(None)
         # Who is collected where nobody can wait leaves the rest to the task.
-        if not bridge.runs_loop(greenlet.getcurrent(), loop):
+        if not _callers.runs_loop(greenlet.getcurrent(), loop):
             with contextlib.suppress(asyncio.CancelledError):
                 bridge.await_(producer)
 

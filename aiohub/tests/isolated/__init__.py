@@ -66,7 +66,7 @@ class ScriptTestCase(base.BaseTestCase):
     """Runs scripts, and fails with all that they printed."""
 
     def run_script(self, name: str, mode: str, *args: str,
-                   seconds: float = 120) -> str:
+                   seconds: float = 300) -> str:
         """Run a script that prints ``pass`` as its last line.
 
         :param seconds: When to give up; far more than it takes.

@@ -24,11 +24,11 @@ import aiohub
 LAYERS = (
     ('toggle', 'from_thread', 'wrappers'),
     ('bridge', '_handover'),
-    ('hub', '_crossing', '_request_context'),
+    ('hub', '_callers', '_crossing'),
     ('loop',),
     ('_lifetime',),
     ('_selector', '_native', '_eventlet'),
-    ('exceptions', 'opts'),
+    ('exceptions', 'opts', '_request_context'),
 )
 PACKAGE = pathlib.Path(aiohub.__file__).parent
 

@@ -378,7 +378,7 @@ def timed_out(call: Any) -> None:
     work = Work(slow=True)
 
     def wait() -> Any:
-        with eventlet.Timeout(0.001) as timeout:
+        with eventlet.Timeout(cases.SOON) as timeout:
             try:
                 call(work.in_task)
             except eventlet.Timeout as exc:
@@ -396,7 +396,7 @@ def timed_out_with_own_exception(call: Any) -> None:
     custom = Custom('timeout')
 
     def wait() -> None:
-        with eventlet.Timeout(0.001, custom):
+        with eventlet.Timeout(cases.SOON, custom):
             call(work.in_task)
 
     Caller(wait).saw(custom)
@@ -407,7 +407,7 @@ def timed_out_silently(call: Any) -> None:
     work = Work()
 
     def wait() -> str:
-        with eventlet.Timeout(0.001, False):
+        with eventlet.Timeout(cases.SOON, False):
             call(work.in_task)
         return 'went on'
 
@@ -843,7 +843,7 @@ def not_cancelled(way: Any) -> None:
 
 def with_timeout(way: Any) -> None:
     async def around(awaitable: Any) -> Any:
-        async with asyncio.timeout(0.001):
+        async with asyncio.timeout(cases.SOON):
             return await awaitable
 
     work = Work()
@@ -854,7 +854,7 @@ def with_timeout(way: Any) -> None:
 
 def with_wait_for(way: Any) -> None:
     async def around(awaitable: Any) -> Any:
-        return await asyncio.wait_for(awaitable, 0.001)
+        return await asyncio.wait_for(awaitable, cases.SOON)
 
     work = Work()
     waiting = Waiting(way, work.in_green, around)
@@ -1173,8 +1173,9 @@ def task_of_the_manager_is_cancelled_in_the_body():
     reached: list[int] = []
 
     def body():
-        with aiohub.wrap_async_context_manager(asyncio.timeout(0.001)):
-            eventlet.sleep(0.002)
+        timeout = asyncio.timeout(0.001)
+        with aiohub.wrap_async_context_manager(timeout):
+            cases.until(timeout.expired)
             reached.append(1)
 
     Caller(body).saw(TimeoutError)
@@ -1464,7 +1465,7 @@ def main_greenlet_times_out():
     for way in ('await_', 'async_to_sync'):
         work = Work()
         try:
-            with eventlet.Timeout(0.001):
+            with eventlet.Timeout(cases.SOON):
                 CALLS[way](work.in_task)
         except eventlet.Timeout:
             assert work.log == ['start', 'stopped', 'clean']
@@ -1476,7 +1477,7 @@ def main_greenlet_times_out():
 def asyncio_timeout_inside():
     """A timeout of asyncio inside what green code waits for."""
     async def run():
-        async with asyncio.timeout(0.001):
+        async with asyncio.timeout(cases.SOON):
             await asyncio.get_running_loop().create_future()
 
     for call in CALLS.values():
@@ -1487,7 +1488,7 @@ def asyncio_timeout_inside():
 def eventlet_timeout_inside():
     """A timeout of eventlet inside what a task waits for."""
     def run():
-        with eventlet.Timeout(0.001):
+        with eventlet.Timeout(cases.SOON):
             event.Event().wait()
 
     for way in ASYNC_WAYS.values():

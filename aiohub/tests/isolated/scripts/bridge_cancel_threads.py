@@ -538,11 +538,11 @@ def killed_here():
 @cases.case
 def timeouts_there():
     async def timeout(future):
-        async with asyncio.timeout(0.001):
+        async with asyncio.timeout(cases.SOON):
             return await future
 
     async def wait_for(future):
-        return await asyncio.wait_for(future, 0.001)
+        return await asyncio.wait_for(future, cases.SOON)
 
     async def group(future):
         async def fail():

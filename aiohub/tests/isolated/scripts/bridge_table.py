@@ -623,8 +623,10 @@ def context_managers():
     raises(Failure, enter)
 
     def expire():
-        with aiohub.wrap_async_context_manager(asyncio.timeout(0.001)):
-            eventlet.sleep(0.01)
+        timeout = asyncio.timeout(0.001)
+        with aiohub.wrap_async_context_manager(timeout):
+            while not timeout.expired():
+                eventlet.sleep(0.001)
 
     raises(TimeoutError, expire)
 
