@@ -25,6 +25,7 @@ import contextlib
 import contextvars
 import logging
 import sys
+import traceback
 from typing import Any
 from typing import NoReturn
 from typing import TypeVar
@@ -70,6 +71,8 @@ class DelegatingFuture(asyncio.Future[Any]):
         """Become done, unless it is: cancelled for a ``CancelledError``."""
         if self.done():
             return
+        # It refers to this future, most often; end the cycle.
+        del self._ask
         if error is None:
             self.set_result(result)
         elif isinstance(error, asyncio.CancelledError):
@@ -81,6 +84,11 @@ class DelegatingFuture(asyncio.Future[Any]):
             self.set_exception(wrapped)
         else:
             self.set_exception(error)
+            # If nobody waits, asyncio logs it when this is let go. Not where
+            # a green thread is about to end: there eventlet's
+            # threading.current_thread() fails, and with it logging.
+            if not self.get_loop().is_closed():
+                self.get_loop().call_soon(id, self)
 
 
 class GreenFuture(DelegatingFuture):
@@ -249,7 +257,11 @@ def wait(future: 'asyncio.Future[_T]') -> _T:
             _wait_until_done(future)
         except BaseException as thrown:
             _give_up(future, thrown)
-    return future.result()
+    try:
+        return future.result()
+    finally:
+        # The traceback of what it raises refers to this frame.
+        del future
 
 
 def _wait_until_done(future: 'asyncio.Future[Any]') -> None:
@@ -342,8 +354,14 @@ class BridgeThread(greenthread.GreenThread):
         exception = as_exception(error)
         if not isinstance(
                 exception, (greenlet.GreenletExit, asyncio.CancelledError)):
-            LOG.error('The exception of a green thread was never retrieved',
-                      exc_info=exception)
+            try:
+                LOG.error(
+                    'The exception of a green thread was never retrieved',
+                    exc_info=exception)
+            except Exception:
+                # When the interpreter ends, logging may already not work;
+                # that is not what is to be shown.
+                traceback.print_exception(exception)
 
 
 def as_exception(throw_args: tuple[Any, ...]) -> BaseException:

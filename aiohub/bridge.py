@@ -27,6 +27,7 @@ from collections.abc import Callable
 import contextlib
 import contextvars
 import inspect
+import types
 from typing import Any
 from typing import TypeVar
 import weakref
@@ -282,9 +283,25 @@ def _tell(green: greenthread.GreenThread,
     try:
         result = green.wait()
     except BaseException as exc:
-        ended(None, exc)
+        ended(None, exc.with_traceback(_inside(exc.__traceback__)))
     else:
         ended(result, None)
+
+
+def _inside(
+    trace: types.TracebackType | None,
+) -> types.TracebackType | None:
+    """Return the part of a traceback that is in the green thread's code.
+
+    Before it come the frames of this wait, which is nobody's.
+    """
+    inner = trace
+    while inner is not None:
+        code = inner.tb_frame.f_code
+        inner = inner.tb_next
+        if code is greenthread.GreenThread.main.__code__:
+            return inner
+    return trace
 
 
 def _take_exception(green: greenthread.GreenThread) -> None:

@@ -312,6 +312,10 @@ def wrap_async_iterator(iterable: AsyncIterable[_T]) -> Iterator[_T]:
 
     _request_context.follow()
     producer = loop.create_task(produce())
+    # The loop refers to it weakly: with this iterator it would be collected
+    # before it has left the iterable.
+    _producers.add(producer)
+    producer.add_done_callback(_producers.discard)
     answer = _crossing.DelegatingFuture(loop, producer.cancel)
     producer.add_done_callback(ended)
     try:
@@ -378,3 +382,4 @@ async def wrap_sync_iterator(iterable: Iterable[_T]) -> AsyncIterator[_T]:
 
 
 _END: Any = object()
+_producers: 'set[asyncio.Task[None]]' = set()

@@ -68,7 +68,7 @@ def waits(task: asyncio.Task[str], future: 'asyncio.Future[float]') -> None:
         aiohub.await_(asyncio.gather(get('url'), Answer())),
         tuple[bytes, int])
     body: bytes = aiohub.await_(get('url'))
-    number: int = aiohub.await_(get('url'))  # type: ignore[arg-type]
+    number: int = aiohub.await_(get('url'))  # type: ignore[assignment]
     aiohub.await_(get)  # type: ignore[arg-type]
     aiohub.await_(1)  # type: ignore[arg-type]
     del body, number
@@ -124,7 +124,7 @@ def calls() -> None:
 
 
 async def awaits() -> None:
-    assert_type(load('path'), Coroutine[Any, Any, bytes])
+    await assert_type(load('path'), Coroutine[Any, Any, bytes])
     assert_type(await load('path'), bytes)
     assert_type(await load('path', size=1), bytes)
     assert_type(await load_anyway('path', 1), bytes)
@@ -182,7 +182,7 @@ class Stream:
         raise NotImplementedError
 
 
-def holds(timeout: asyncio.Timeout) -> None:
+def holds() -> None:
     with aiohub.wrap_async_context_manager(connect('url')) as connection:
         assert_type(connection, bytes)
     with aiohub.wrap_async_context_manager(asyncio.Lock()) as locked:
@@ -203,8 +203,8 @@ async def holds_async() -> None:
         assert_type(row, bytes)
     async for item in aiohub.wrap_sync_iterator([1, 2]):
         assert_type(item, int)
-    aiohub.wrap_sync_context_manager(  # type: ignore[type-var]
-        connect('url'))
+    aiohub.wrap_sync_context_manager(
+        connect('url'))  # type: ignore[arg-type]
     aiohub.wrap_sync_iterator(lines('url'))  # type: ignore[arg-type]
 
 

@@ -37,7 +37,7 @@ import hypothesis
 from hypothesis import stateful
 from hypothesis import strategies
 
-EXAMPLES = 1000
+EXAMPLES = 400
 STEPS = 40
 
 
