@@ -1,0 +1,31 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Runs the scripts about the bridge; each says in its docstring what it shows.
+"""
+
+from aiohub.tests import isolated
+
+
+@isolated.expand
+class TestBridge(isolated.ScriptTestCase):
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_contexts(self, mode):
+        self.run_script('bridge_contexts.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_leaks(self, mode):
+        self.run_script('bridge_leaks.py', mode, seconds=300)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_tracebacks(self, mode):
+        self.run_script('bridge_tracebacks.py', mode)
