@@ -88,7 +88,8 @@ def future_to_greenlet(
         starts when somebody calls ``wait()``.
     :param autocancel_future: Whether the awaitable is cancelled if the green
         thread is killed, started or not, with any exception. The green
-        thread then ends when the awaitable's cleanup has.
+        thread then ends when the awaitable's cleanup has; if it had not
+        begun to wait yet, it ends at once.
     :param autokill_greenlet: Whether the green thread counts as killed
         (``wait()`` raises ``GreenletExit``) if the awaitable is cancelled;
         otherwise ``wait()`` raises ``asyncio.CancelledError``.

@@ -69,7 +69,8 @@ def async_to_sync(fn: Any = None, **options: Any) -> Any:
         body = get(url)        # in a green thread
 
     :param fn: The coroutine function.
-    :param options: Those of :func:`~aiohub.future_to_greenlet`.
+    :param options: Those of :func:`~aiohub.future_to_greenlet`. With any of
+        them, a cancelled coroutine counts as a kill, as it does there.
     :returns: A function that calls *fn* and waits as
         :func:`~aiohub.await_` does. It has the name, signature and docstring
         of *fn*.
