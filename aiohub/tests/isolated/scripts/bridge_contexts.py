@@ -437,7 +437,8 @@ async def serve(number: int) -> int:
     await asyncio.create_task(part(number, 'task'))
     await aiohub.sync_to_async(below)(number, 'below')
     await aiohub.greenlet_to_future(eventlet.spawn(below, number, 'spawned'))
-    await asyncio.to_thread(in_native_thread, number)
+    if mode.MANY_NATIVE_THREADS:
+        await asyncio.to_thread(in_native_thread, number)
     in_async(number, 'coroutine at last')
     return number
 
