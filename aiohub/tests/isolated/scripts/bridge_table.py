@@ -826,7 +826,9 @@ def many_at_once():
             eventlet.sleep(0)
 
     async def work(n):
-        await asyncio.sleep(0.01)
+        # All are under way until the green thread has had its turns.
+        while ticks[0] < 20:
+            await asyncio.sleep(0.001)
         if n % 100 == 0 and mode.MANY_NATIVE_THREADS:
             await asyncio.to_thread(int)
             await loop.getaddrinfo('localhost', 80)
@@ -837,7 +839,6 @@ def many_at_once():
     calls = [pool.spawn(aiohub.await_, work(n)) for n in range(1000)]
     assert [call.wait() for call in calls] == list(range(1000))
     ticking.kill()
-    assert ticks[0] > 10, ticks
 
 
 def examples_of_readme():
