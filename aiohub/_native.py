@@ -43,7 +43,7 @@ _T = TypeVar('_T')
 
 #: What eventlet patches and asyncio uses, and :mod:`eventlet.patcher` can
 #: give back without more ado.
-_MODULES = ('_thread', 'os', 'queue', 'select', 'socket', 'threading', 'time')
+_MODULES = ('os', 'select', 'socket', 'threading', 'time')
 
 _lock = threading.Lock()
 
@@ -222,13 +222,11 @@ class Executor(concurrent.futures.Executor):
         if len(self._workers) >= self._max:
             return
         if not self._workers:
-            # The threads are daemons: CPython 3.13 would wait at exit for
-            # idle ones for ever, and 3.11 would not wait for busy ones,
-            # since the copy of threading that they belong to is not the one
-            # that it asks.
+            # The interpreter waits at exit for the threads of the threading
+            # that it knows, and these belong to a copy of it.
             atexit.register(self.shutdown)
         worker = threading.Thread(
-            target=_work, args=(self._jobs, self._idle), daemon=True,
+            target=_work, args=(self._jobs, self._idle),
             name='%s_%d' % (self._prefix, len(self._workers)))
         worker.start()
         self._workers.append(worker)

@@ -145,6 +145,17 @@ class UnpatchTestCase(base.BaseTestCase):
             selector_events.selectors, 'EpollSelector'))
         self.assertIs(asyncio.subprocess, sys.modules['asyncio.subprocess'])
 
+    def test_no_reference_to_what_is_patched(self):
+        _native.unpatch_asyncio()
+        patched = [sys.modules[name] for name in (
+            '_thread', 'os', 'queue', 'select', 'selectors', 'socket', 'ssl',
+            'subprocess', 'threading', 'time')]
+        for name, module in list(sys.modules.items()):
+            if name == 'asyncio' or name.startswith('asyncio.'):
+                self.assertEqual([], [
+                    attribute for attribute, value in vars(module).items()
+                    if any(value is each for each in patched)], name)
+
     def test_subprocess_raises_the_known_exceptions(self):
         _native.unpatch_asyncio()
         from asyncio import base_subprocess

@@ -181,7 +181,8 @@ def try_to_close() -> None:
 
 
 hub.loop.call_soon(try_to_close)
-eventlet.sleep(0.001)
+while not errors:
+    eventlet.sleep(0)
 in_thread(try_to_close)
 assert len(errors) == 2, errors
 assert not hub.loop.is_closed()

@@ -14,6 +14,7 @@
 
 import asyncio
 import sys
+import traceback
 
 import mode
 
@@ -23,11 +24,19 @@ from eventlet import patcher
 native = patcher.original('threading')
 time = patcher.original('time')
 started = native.Event()
+main_thread = native.get_ident()
+
+
+def main_thread_joins() -> bool:
+    frame = sys._current_frames().get(main_thread)
+    return any(each.f_code.co_name == 'join'
+               for each, _ in traceback.walk_stack(frame))
 
 
 def work() -> None:
     started.set()
-    time.sleep(0.2)
+    while not main_thread_joins():
+        time.sleep(0.001)
     print('pass')
     sys.stdout.flush()
 

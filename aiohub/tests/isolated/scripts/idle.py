@@ -40,12 +40,12 @@ async def start() -> tuple[asyncio.Server, int]:
 # Everything waits for something that does not come.
 server, port = eventlet_asyncio.spawn_for_awaitable(start()).wait()
 eventlet_asyncio.spawn_for_awaitable(wait())
-eventlet.spawn(left.recv, 1)
+reader = eventlet.spawn(left.recv, 1)
 eventlet.spawn(eventlet.Semaphore(0).acquire)
 eventlet.spawn_after(3600, int)
 # What it read before is done with: its registration stays disarmed.
 right.sendall(b'x')
-eventlet.sleep(0.1)
+assert reader.wait() == b'x'
 stdin = eventlet.greenio.GreenPipe(sys.stdin.buffer, 'rb')
 print('idle', flush=True)
 stdin.read(1)

@@ -12,6 +12,7 @@
 
 """Brings a script to its hub, as the mode it runs in says."""
 
+from collections.abc import Callable
 import os
 import signal
 import sys
@@ -36,9 +37,13 @@ warnings.filterwarnings(
     'ignore', message='.*[Ee]ventlet', category=DeprecationWarning)
 
 import eventlet  # noqa: E402
+from eventlet import patcher  # noqa: E402
 
 if PATCHED:
     eventlet.monkey_patch()
+
+native = patcher.original('threading')
+native_time = patcher.original('time')
 
 
 def set_up() -> None:
@@ -60,6 +65,29 @@ if MODE.startswith('setup') and not MODE.startswith('setup-later'):
 
     assert hubs.get_hub().running
     set_up()
+
+
+def _sleeps_in_epoll(thread: int) -> bool:
+    with open('/proc/self/task/%d/syscall' % thread) as file:
+        call = file.read().split()
+    try:
+        # The first argument of the system call that it sleeps in.
+        name = os.readlink('/proc/self/fd/%d' % int(call[1], 16))
+    except (IndexError, OSError):
+        return False  # it is running, or waits for something else
+    return name == 'anon_inode:[eventpoll]'
+
+
+def when_polling(function: Callable[[], object]) -> None:
+    """Have a native thread call *function* when this one is in its poll."""
+    thread = native.get_native_id()
+
+    def wait_and_call() -> None:
+        while not _sleeps_in_epoll(thread):
+            native_time.sleep(0.001)
+        function()
+
+    native.Thread(target=wait_and_call).start()
 
 
 def check_hub() -> None:

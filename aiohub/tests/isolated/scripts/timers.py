@@ -68,9 +68,10 @@ assert order.index('loop') < 4, order
 for _ in range(10):
     hub.schedule_call_global(0, order.append, 'never').cancel()
     hub.schedule_call_global(0.001, order.append, 'never').cancel()
-    timer = hub.schedule_call_global(0.001, order.append, 'never')
+    timer = hub.schedule_call_global(1, order.append, 'never')
     hub.schedule_call_global(0, timer.cancel)
-eventlet.sleep(0.003)
+while hub.get_timers_count():
+    eventlet.sleep(0.01)
 assert 'never' not in order
 assert (hub.timers_canceled, hub.get_timers_count()) == (0, 0), (
     hub.timers_canceled, hub.get_timers_count())
