@@ -15,6 +15,7 @@
 Importing this package patches nothing and starts nothing.
 """
 
+from aiohub._green_loop import get_loop
 from aiohub.bridge import await_
 from aiohub.bridge import future_to_greenlet
 from aiohub.bridge import greenlet_to_future
@@ -23,7 +24,6 @@ from aiohub.exceptions import AiohubError
 from aiohub.exceptions import HubClosedError
 from aiohub.exceptions import SetupError
 from aiohub import from_thread
-from aiohub.loop import get_loop
 from aiohub.toggle import enabled
 from aiohub.toggle import setup
 from aiohub.wrappers import async_to_sync

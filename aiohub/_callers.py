@@ -23,10 +23,10 @@ from eventlet import hubs
 import greenlet
 
 from aiohub import _eventlet
+from aiohub import _green_loop
 from aiohub import _native
 from aiohub import _request_context
 from aiohub import exceptions
-from aiohub import loop as loop_module
 
 
 def own_loop(
@@ -38,7 +38,7 @@ def own_loop(
             '%s was called in a thread that has no hub. From a native thread '
             'call aiohub.from_thread.run() or run_sync().' % name))
     _request_context.follow()
-    return loop_module.get_loop()
+    return _green_loop.get_loop()
 
 
 def waiters_loop(
@@ -63,7 +63,7 @@ def waiters_loop(
 def runs_loop(green: greenlet.greenlet,
               loop: asyncio.AbstractEventLoop) -> bool:
     """Whether *green* runs the callbacks of this thread's loop, or its hub."""
-    return (green is loop_module.greenlet_of(loop)
+    return (green is _green_loop.greenlet_of(loop)
             or green is hubs.get_hub().greenlet)
 
 

@@ -23,9 +23,6 @@ import asyncio
 from collections.abc import Callable
 import contextlib
 import contextvars
-import logging
-import sys
-import traceback
 from typing import Any
 from typing import NoReturn
 from typing import TypeVar
@@ -35,10 +32,8 @@ from eventlet import greenthread
 from eventlet import hubs
 import greenlet
 
-from aiohub import _request_context
+from aiohub import _threads
 from aiohub import exceptions
-
-LOG = logging.getLogger(__name__)
 
 _T = TypeVar('_T')
 
@@ -67,28 +62,32 @@ class DelegatingFuture(asyncio.Future[Any]):
         return True
 
     def finish(self, result: Any = None,
-               error: BaseException | None = None) -> None:
-        """Become done, unless it is: cancelled for a ``CancelledError``."""
+               error: BaseException | None = None) -> bool:
+        """Become done: cancelled for a ``CancelledError``.
+
+        :returns: Whether it became so now; False if it was done already.
+        """
         if self.done():
-            return
+            return False
         # It refers to this future, most often; end the cycle.
         del self._ask
         if error is None:
             self.set_result(result)
         elif isinstance(error, asyncio.CancelledError):
             super().cancel(*error.args[:1])
-        elif isinstance(error, StopIteration):
-            # Not allowed in a future: it would end the coroutine that waits.
-            wrapped = RuntimeError('a green thread raised StopIteration')
-            wrapped.__cause__ = error
-            self.set_exception(wrapped)
         else:
+            if isinstance(error, StopIteration):
+                # Not allowed in a future: it would end who awaits it.
+                stop, error = error, RuntimeError(
+                    'a green thread raised StopIteration')
+                error.__cause__ = stop
             self.set_exception(error)
             # If nobody waits, asyncio logs it when this is let go. Not where
             # a green thread is about to end: there eventlet's
             # threading.current_thread() fails, and with it logging.
             if not self.get_loop().is_closed():
                 self.get_loop().call_soon(id, self)
+        return True
 
 
 class GreenFuture(DelegatingFuture):
@@ -123,11 +122,11 @@ class GreenFuture(DelegatingFuture):
         return True
 
     def finish(self, result: Any = None,
-               error: BaseException | None = None) -> None:
+               error: BaseException | None = None) -> bool:
         """Become done; cancelled in place of a result that came too late."""
         if error is None and self._thrown < self.cancels:
             error = asyncio.CancelledError()
-        super().finish(result, error)
+        return super().finish(result, error)
 
     def _kill_soon(self) -> None:
         if self.get_loop() is self._own:
@@ -169,7 +168,7 @@ def _end_unstarted(green: greenlet.greenlet) -> None:
     in a callback nobody can.
     """
     if isinstance(green, greenthread.GreenThread) and not isinstance(
-            green, BridgeThread):
+            green, _threads.KillableThread):
 
         def just_raise() -> None:
             raise greenlet.GreenletExit()
@@ -201,30 +200,23 @@ def remote(start: Callable[[], 'asyncio.Future[Any]'],
     :param give_up: Called in place of *start* if it was closed before that.
     :raises aiohub.exceptions.AiohubError: If *theirs* is closed.
     """
-    state: dict[str, Any] = {'future': None, 'cancels': 0}
+    begun: list[asyncio.Future[Any]] = []
 
     def ask() -> None:
         try:
+            # It comes there after begin().
             theirs.call_soon_threadsafe(cancel)
         except RuntimeError:  # closed meanwhile: nothing comes any more
-            if state['future'] is None:
+            if not begun:
                 give_up()
             proxy.finish(error=asyncio.CancelledError())
 
-    def cancel() -> None:
-        if state['future'] is None:
-            state['cancels'] += 1
-        else:
-            state['future'].cancel()
+    def begin() -> 'asyncio.Future[Any]':
+        begun.append(start())
+        return begun[0]
 
-    def begin() -> None:
-        try:
-            future = state['future'] = start()
-        except BaseException as exc:
-            deliver(None, exc)
-            return
-        future.add_done_callback(lambda done: deliver(*outcome(done)))
-        for _ in range(state['cancels']):
+    def cancel() -> None:
+        for future in begun:
             future.cancel()
 
     def deliver(result: Any, error: BaseException | None) -> None:
@@ -233,13 +225,35 @@ def remote(start: Callable[[], 'asyncio.Future[Any]'],
 
     proxy = DelegatingFuture(ours, ask)
     try:
-        theirs.call_soon_threadsafe(
-            begin, context=contextvars.copy_context())
+        begin_there(theirs, begin, deliver)
     except RuntimeError as exc:
         raise exceptions.AiohubError(
             'The event loop given is closed. Leave out loop= to use the loop '
             'of this thread.') from exc
     return proxy
+
+
+def begin_there(
+    loop: asyncio.AbstractEventLoop,
+    start: Callable[[], 'asyncio.Future[Any]'],
+    deliver: Callable[[Any, BaseException | None], object],
+) -> None:
+    """Have the loop of another thread do something, and say how it ended.
+
+    :param start: What makes a future of *loop*; called in its thread, in a
+        copy of the current context.
+    :param deliver: Called with result and exception; in that thread, too.
+    :raises RuntimeError: If *loop* is closed.
+    """
+    def begin() -> None:
+        try:
+            future = start()
+        except BaseException as exc:
+            deliver(None, exc)
+        else:
+            future.add_done_callback(lambda done: deliver(*outcome(done)))
+
+    loop.call_soon_threadsafe(begin, context=contextvars.copy_context())
 
 
 def wait(future: 'asyncio.Future[_T]') -> _T:
@@ -302,88 +316,3 @@ def _give_up(future: 'asyncio.Future[Any]',
     if not future.cancelled() and (error := future.exception()) is not None:
         raise error
     raise thrown
-
-
-class BridgeThread(greenthread.GreenThread):
-    """A green thread whose exception is for those who wait, not for stderr.
-
-    eventlet prints the traceback of every green thread that fails. Here that
-    is done when nobody can take the exception any more, as asyncio does.
-    """
-
-    taken = False
-
-    def main(self, function: Callable[..., Any], args: Any,
-             kwargs: Any) -> None:
-        if greenlet.getcurrent() is not self:
-            # eventlet's kill() of one that has not begun. What it is killed
-            # with comes by the throw() that follows.
-            return
-        try:
-            super().main(function, args, kwargs)
-        except (KeyboardInterrupt, SystemExit):
-            raise  # for the main greenlet
-        except BaseException:
-            pass  # wait() raises it
-
-    def wait(self) -> Any:
-        self.taken = True
-        return super().wait()
-
-    def link(self, func: Callable[..., Any], *args: Any,
-             **kwargs: Any) -> Any:
-        self.taken = True
-        return super().link(func, *args, **kwargs)
-
-    def throw(self, *throw_args: Any) -> Any:
-        if self or self.dead:
-            return super().throw(*throw_args)
-        # It has not begun, and never will. Those who wait are told here: the
-        # exception would go through the hub's greenlet, which prints it.
-        try:
-            raise as_exception(throw_args)
-        except BaseException:
-            self._exit_event.send_exception(*sys.exc_info())
-        self._resolve_links()
-        return super().throw()
-
-    def __del__(self) -> None:
-        error = self._exit_event._exc
-        if error is None or self.taken:
-            return
-        exception = as_exception(error)
-        if not isinstance(
-                exception, (greenlet.GreenletExit, asyncio.CancelledError)):
-            try:
-                LOG.error(
-                    'The exception of a green thread was never retrieved',
-                    exc_info=exception)
-            except Exception:
-                # When the interpreter ends, logging may already not work;
-                # that is not what is to be shown.
-                traceback.print_exception(exception)
-
-
-def as_exception(throw_args: tuple[Any, ...]) -> BaseException:
-    """Return the exception that ``greenlet.throw(*throw_args)`` raises."""
-    if not throw_args:
-        throw_args = (greenlet.GreenletExit,)
-    kind, value, trace = (*throw_args, None, None)[:3]
-    if isinstance(kind, BaseException):
-        error = kind
-    elif isinstance(value, BaseException):
-        error = value
-    else:
-        error = kind() if value is None else kind(value)
-    assert isinstance(error, BaseException)
-    return error if trace is None else error.with_traceback(trace)
-
-
-def spawn(function: Callable[..., Any], *args: Any) -> BridgeThread:
-    """Start a :class:`BridgeThread`, in a copy of the current context."""
-    _request_context.follow()
-    hub = hubs.get_hub()
-    green = BridgeThread(hub.greenlet)
-    green.gr_context = contextvars.copy_context()
-    hub.schedule_call_global(0, green.switch, function, args, {})
-    return green

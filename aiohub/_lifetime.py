@@ -27,13 +27,14 @@ import greenlet
 
 from aiohub import _eventlet
 from aiohub import _native
+from aiohub import _task_greenlet
 
 
 class Owner(Protocol):
     """Who runs a loop: :class:`aiohub.hub.Hub`, or a green thread's."""
 
-    greenlet: Any
     loop: Any
+    loop_greenlet: Any
     thread_id: int
 
     @property
@@ -60,10 +61,12 @@ def main_loop() -> Any:
     return _main_loop[0]() if _main_loop else None
 
 
-def keep(hub: Owner) -> None:
+def keep(hub: Owner) -> Owner | None:
     """Close *hub* when it is replaced or its thread ends; mind forks.
 
     A hub of this thread from before is closed now.
+
+    :returns: The hub of this thread from before, if there was one.
     """
     _hubs.add(hub)
     note_main_loop(hub.loop)
@@ -73,6 +76,7 @@ def keep(hub: Owner) -> None:
         keeper.close()
     _eventlet.on_use_hub(_close_hub)
     _watch_forks()
+    return None if keeper is None else keeper.hub
 
 
 def forget(hub: Owner) -> None:
@@ -93,9 +97,11 @@ class _Keeper:
         self._at_thread_end = main.ident != hub.thread_id
 
     def close(self) -> None:
-        # A hub cannot end itself: what replaces it in a callback of its own
-        # leaves it to the end of the thread.
-        if greenlet.getcurrent() is not self.hub.greenlet:
+        # A hub cannot end itself: what replaces it in a callback or a task of
+        # its own leaves it to the end of the thread.
+        current = greenlet.getcurrent()
+        if (current is not self.hub.loop_greenlet
+                and _task_greenlet.driver_of(current) is None):
             self.hub.close()
 
     def __del__(self) -> None:

@@ -183,6 +183,7 @@ class HubSelector(selectors.BaseSelector):
         self._writers = writers
         self.keys = KeyMap()
         self.poll = new_poll()
+        self._held: set[int] = set()
         # Once each turn of the loop: the loop calls the hub without a method
         # in between.
         self.select = turn  # type: ignore[method-assign,assignment]
@@ -200,7 +201,7 @@ class HubSelector(selectors.BaseSelector):
         mask = GREEN_READ if fd in self._readers else 0
         if fd in self._writers:
             mask |= GREEN_WRITE
-        if fd not in self.keys:
+        if fd not in self.keys or fd in self._held:
             # A registration that is left behind when a green wait ends
             # early reports at most one event, which finds no listener. That
             # also holds where the descriptor was closed while a duplicate
@@ -241,6 +242,25 @@ class HubSelector(selectors.BaseSelector):
         self.poll.close()
         self.poll = new_poll()
         self.arm_all()
+
+    def hold(self, fd: int) -> None:
+        """Do not report *fd* to asyncio until :meth:`release`.
+
+        What asyncio waits for is reported as long as it is so, and would
+        keep the hub busy while the loop cannot be told.
+        """
+        if fd not in self._held:
+            # Once: what is held still reports that the peer has hung up.
+            self._held.add(fd)
+            with contextlib.suppress(OSError):  # closed meanwhile
+                self.arm(fd)
+
+    def release(self) -> None:
+        """Report everything to asyncio again."""
+        held, self._held = self._held, set()
+        for fd in held & self.keys.keys():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                self.arm(fd)
 
     # -- asyncio's interest
 

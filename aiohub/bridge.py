@@ -27,7 +27,6 @@ from collections.abc import Callable
 import contextlib
 import contextvars
 import inspect
-import types
 from typing import Any
 from typing import TypeVar
 import weakref
@@ -38,8 +37,9 @@ import greenlet
 
 from aiohub import _callers
 from aiohub import _crossing
+from aiohub import _green_loop
+from aiohub import _threads
 from aiohub import exceptions
-from aiohub import loop as loop_module
 
 _T = TypeVar('_T')
 
@@ -116,7 +116,7 @@ def spawn_for_awaitable(awaitable: Awaitable[_T]) -> greenthread.GreenThread:
     return future_to_greenlet(awaitable)
 
 
-class _FutureThread(_crossing.BridgeThread):
+class _FutureThread(_threads.BridgeThread):
     """The green thread of :func:`future_to_greenlet`.
 
     Orders of events: it is killed before its future is made (the coroutine
@@ -250,23 +250,28 @@ def greenlet_to_future(
             loop or own,
             lambda: future.finish(error=asyncio.CancelledError()))
 
-    def ended(result: Any, error: BaseException | None) -> None:
+    def ended(result: Any, error: BaseException | None) -> bool:
         if isinstance(error, greenlet.GreenletExit) and (
                 autocancel_future or future.cancels):
             error = asyncio.CancelledError()
         if future.get_loop() is own:
-            future.finish(result, error)
-        else:
-            with contextlib.suppress(RuntimeError):  # nobody waits any more
-                future.get_loop().call_soon_threadsafe(
-                    future.finish, result, error)
+            return future.finish(result, error)
+        if future.done():
+            return False
+        try:
+            future.get_loop().call_soon_threadsafe(
+                future.finish, result, error)
+        except RuntimeError:  # nobody waits any more
+            return False
+        return True
 
     if isinstance(green, greenthread.GreenThread):
         if not green and not green.dead:
-            _take_exception(green)
+            if type(green) is greenthread.GreenThread:
+                green.__class__ = _threads.KillableThread
             if green.gr_context is None:
                 green.gr_context = contextvars.copy_context()
-        green.link(_tell, ended)
+        green.link(_threads.tell, ended)
     elif green or green.dead:
         raise exceptions.AiohubError(
             'A greenlet that runs already (%r) cannot be waited for: nothing '
@@ -278,55 +283,8 @@ def greenlet_to_future(
     return future
 
 
-def _tell(green: greenthread.GreenThread,
-          ended: Callable[[Any, BaseException | None], None]) -> None:
-    """Link of a green thread: pass on how it ended."""
-    try:
-        result = green.wait()
-    except BaseException as exc:
-        ended(None, exc.with_traceback(_inside(exc.__traceback__)))
-    else:
-        ended(result, None)
-
-
-def _inside(
-    trace: types.TracebackType | None,
-) -> types.TracebackType | None:
-    """Return the part of a traceback that is in the green thread's code.
-
-    Before it come the frames of this wait, which is nobody's.
-    """
-    inner = trace
-    while inner is not None:
-        code = inner.tb_frame.f_code
-        inner = inner.tb_next
-        if code is greenthread.GreenThread.main.__code__:
-            return inner
-    return trace
-
-
-def _take_exception(green: greenthread.GreenThread) -> None:
-    """Keep eventlet from printing what the future will raise.
-
-    A green thread that fails raises in the hub's greenlet, which prints it.
-    What runs in one that has not started can still be chosen.
-    """
-    run = green.run
-
-    def run_quietly(*args: Any, **kwargs: Any) -> None:
-        try:
-            run(*args, **kwargs)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:
-            pass
-
-    green.run = run_quietly
-
-
 def _watch_greenlet(
-    green: greenlet.greenlet,
-    ended: Callable[[Any, BaseException | None], None], start: bool,
+    green: greenlet.greenlet, ended: _threads.Ended, start: bool,
 ) -> object:
     """Tell how a greenlet ends that has not started.
 
@@ -338,8 +296,8 @@ def _watch_greenlet(
         try:
             result = run(*args, **kwargs)
         except BaseException as exc:
-            ended(None, exc)
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+            taken = ended(None, exc)
+            if not taken or isinstance(exc, (KeyboardInterrupt, SystemExit)):
                 raise
         else:
             ended(result, None)
@@ -371,25 +329,20 @@ def _as_future(
     if isinstance(awaitable, greenlet.greenlet):
         return greenlet_to_future(awaitable)
     if asyncio.isfuture(awaitable):
-        loop = awaitable.get_loop()
-    if loop is None or loop is own:
-        _callers.check_awaitable(awaitable)
-        future: asyncio.Future[Any] = asyncio.ensure_future(
-            awaitable, loop=own)
-        if own.is_closed() and not future.done():
-            _callers.misuse(awaitable, (
-                'The event loop of %r is closed: it will never be done.'
-                ' Make it on aiohub.get_loop().' % (awaitable,)))
-        return future
-    if asyncio.isfuture(awaitable) and awaitable.done():
-        return awaitable
-    if loop.is_closed():
+        future: asyncio.Future[Any] = awaitable
+        if future.done():
+            return future
+        loop = future.get_loop()
+    theirs = loop or own
+    if theirs.is_closed():
         _callers.misuse(awaitable, (
             'The event loop of %r is closed: it will never be done. Use '
             'aiohub.get_loop(), which is open as long as the hub is.'
             % (awaitable,)))
     _callers.check_awaitable(awaitable)
-    theirs = loop
+    if theirs is own:
+        future = asyncio.ensure_future(awaitable, loop=own)
+        return future
     return _crossing.remote(
         lambda: asyncio.ensure_future(awaitable, loop=theirs), theirs, own,
         lambda: _close(awaitable))
@@ -402,7 +355,7 @@ def _close(awaitable: object) -> None:
             awaitable.close()
     elif asyncio.isfuture(awaitable):
         loop = awaitable.get_loop()
-        if loop is loop_module.get_loop():
+        if loop is _green_loop.get_loop():
             awaitable.cancel()
         else:
             with contextlib.suppress(RuntimeError):  # closed

@@ -19,7 +19,6 @@ The other direction, from the hub's thread to a native one, is eventlet's
 import asyncio
 from collections.abc import Awaitable
 from collections.abc import Callable
-import contextvars
 from typing import Any
 from typing import ParamSpec
 from typing import TypeVar
@@ -28,6 +27,7 @@ from aiohub import _crossing
 from aiohub import _lifetime
 from aiohub import _native
 from aiohub import _request_context
+from aiohub import _threads
 from aiohub import bridge
 from aiohub import exceptions
 
@@ -67,7 +67,7 @@ def run_sync(fn: Callable[_P, _T], *args: _P.args,
 
     def start() -> 'asyncio.Future[_T]':
         return bridge.greenlet_to_future(
-            _crossing.spawn(lambda: fn(*args, **kwargs)))
+            _threads.spawn(lambda: fn(*args, **kwargs)))
 
     return _in_hub_thread('run_sync()', start)
 
@@ -89,24 +89,14 @@ def _in_hub_thread(
     # Native, for two OS threads cannot wait for a green one.
     answer: Any = _native.Future()
 
-    def begin() -> None:
-        try:
-            future = start()
-        except BaseException as exc:
-            answer.set_exception(exc)
-        else:
-            future.add_done_callback(deliver)
-
-    def deliver(done: 'asyncio.Future[Any]') -> None:
-        result, error = _crossing.outcome(done)
+    def deliver(result: Any, error: BaseException | None) -> None:
         if error is None:
             answer.set_result(result)
         else:
             answer.set_exception(error)
 
     try:
-        loop.call_soon_threadsafe(
-            begin, context=contextvars.copy_context())
+        _crossing.begin_there(loop, start, deliver)
     except RuntimeError as exc:
         raise exceptions.AiohubError(
             'The event loop of the main thread is closed. Stop threads that '

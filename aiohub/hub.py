@@ -23,26 +23,32 @@ running. Nobody can cancel the hub, and it costs neither a task nor a timer to
 wait.
 """
 
-import collections
-import heapq
+import contextlib
 import sys
 from types import ModuleType
 from typing import Any
+from typing import TYPE_CHECKING
 
-from eventlet.hubs import asyncio as asyncio_hub
 from eventlet.hubs import hub as base_hub
 import greenlet
 
+from aiohub import _descriptors
 from aiohub import _eventlet
 from aiohub import _lifetime
+from aiohub import _logging
 from aiohub import _native
 from aiohub import _selector
+from aiohub import _standstill
+from aiohub import _task_greenlet
+from aiohub import _timers
 from aiohub import exceptions
 
-READ = base_hub.READ
-WRITE = base_hub.WRITE
-_READABLE = _selector.GREEN_READ | _selector.POLL_ERROR
-_WRITABLE = _selector.GREEN_WRITE | _selector.POLL_ERROR
+if TYPE_CHECKING:
+    import asyncio
+
+_getcurrent = greenlet.getcurrent
+# Not what HubGreenlet makes of it.
+_switch = greenlet.greenlet.switch
 
 
 def is_available() -> bool:
@@ -67,11 +73,14 @@ def _loop_module() -> ModuleType:
     from aiohub import loop
 
     if vars(loop)['asyncio'] is not asyncio:
+        for module in loop.BUILT_ON_ASYNCIO:
+            importlib.reload(module)
         loop = importlib.reload(loop)
+        importlib.reload(sys.modules['aiohub._green_loop'])
     return loop
 
 
-class Hub(asyncio_hub.Hub):
+class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
     """eventlet's hub with an asyncio event loop in the same thread.
 
     Selected by ``EVENTLET_HUB=aiohub.hub``, by
@@ -86,15 +95,22 @@ class Hub(asyncio_hub.Hub):
     #: Whether ``eventlet.debug.hub_prevent_multiple_readers(False)`` works.
     takes_several_readers = True
 
-    timers_canceled: int
     running: bool
 
     def __init__(self) -> None:
         base_hub.BaseHub.__init__(self)
-        # eventlet's choice, the current greenlet, may be a green thread:
-        # that could then never become a child of the hub, and the hub would
-        # raise SystemExit in it instead of in the main greenlet.
-        self.greenlet.parent = _eventlet.root_greenlet()
+        # eventlet's choice of the parent, the current greenlet, may be a
+        # green thread: that could then never become a child of the hub, and
+        # the hub would raise SystemExit in it instead of in the main
+        # greenlet.
+        self.greenlet = self.loop_greenlet = _standstill.HubGreenlet(
+            self.run, _eventlet.root_greenlet())
+
+    def leave_children_to(self, hub: 'Hub') -> None:
+        """Have green threads that this closed hub has left end in *hub*."""
+        for green in (self.loop_greenlet, *self._standstill.greenlets):
+            if green.dead:
+                green.parent = hub.greenlet
 
     def _post_initialize(self) -> None:
         """Make what the hub waits with; eventlet calls it after __init__."""
@@ -111,12 +127,8 @@ class Hub(asyncio_hub.Hub):
         :raises OSError: If they cannot be had; then nothing is left of them.
         """
         self.thread_id = _native.threading.get_ident()
-        # Timers without delay, in the order they were made: most timers are
-        # of this kind, and a heap would sort what is sorted.
-        self._soon: collections.deque[tuple[float, Any]] = collections.deque()
-        self._readers: dict[int, Any] = self.listeners[READ]
-        self._writers: dict[int, Any] = self.listeners[WRITE]
-        self._always_ready: set[Any] = set()
+        super().open()
+        self._standstill = _standstill.Standstill(self)
         _native.unpatch_asyncio()
         loop_module = _loop_module()
         self._asyncio = loop_module.asyncio
@@ -127,153 +139,12 @@ class Hub(asyncio_hub.Hub):
         except BaseException:
             self._selector.close()
             raise
+        self.woken_parks: list[Any] = self.loop.woken_parks
         self._asyncio.set_event_loop(self.loop)
-        _lifetime.keep(self)
-
-    # -- file descriptors
-
-    def add(self, evtype: str, fileno: int, cb: Any, tb: Any,
-            mark_as_closed: Any) -> Any:
-        """Wait for *fileno*; see eventlet's hub.
-
-        :raises OSError: If *fileno* is not open.
-        :raises ValueError: If *fileno* is negative.
-        :raises RuntimeError: If another green thread waits for the same,
-            unless ``hub_prevent_multiple_readers(False)`` was called.
-        """
-        bucket = self.listeners[evtype]
-        if fileno in bucket:
-            # The kernel is asked for the first of several already; when that
-            # one is removed, the next is armed.
-            return base_hub.BaseHub.add(
-                self, evtype, fileno, cb, tb, mark_as_closed)
-        listener = self.lclass(evtype, fileno, cb, tb, mark_as_closed)
-        bucket[fileno] = listener
-        try:
-            self._selector.arm(fileno)
-        except PermissionError:
-            self._wake_soon(fileno)
-        except BaseException:
-            del bucket[fileno]
-            raise
-        return listener
-
-    def _wake_soon(self, fileno: int) -> None:
-        """Wake who waits for a regular file.
-
-        It is always ready, and epoll does not take it.
-        """
-        for bucket in (self._readers, self._writers):
-            listener = bucket.get(fileno)
-            if listener is not None and listener not in self._always_ready:
-                self._always_ready.add(listener)
-                self.schedule_call_global(0, self._wake_now, listener)
-
-    def _wake_now(self, listener: Any) -> None:
-        self._always_ready.discard(listener)
-        bucket = self.listeners[listener.evtype]
-        if bucket.get(listener.fileno) is listener:
-            listener.cb(listener.fileno)
-            if bucket.get(listener.fileno) is listener:
-                self._wake_soon(listener.fileno)
-
-    def remove(self, listener: Any) -> None:
-        """Stop waiting; see eventlet's hub."""
-        if listener.spent:
-            return
-        fileno = listener.fileno
-        bucket = self.listeners[listener.evtype]
-        others = self.secondaries[listener.evtype].get(fileno)
-        if others is not None:
-            base_hub.BaseHub.remove(self, listener)
-        elif bucket.get(fileno) is listener:
-            del bucket[fileno]
-        else:
-            return  # the hub was closed, and has forgotten it
-        if (fileno in self._readers or fileno in self._writers
-                or fileno in self._selector.keys):
-            self._arm_again(fileno)
-
-    def remove_descriptor(self, fileno: int) -> None:
-        """Forget *fileno*, waking who waits for it; see eventlet's hub."""
-        base_hub.BaseHub.remove_descriptor(self, fileno)
-        if fileno in self._selector.keys:
-            self._arm_again(fileno)
-
-    def _arm_again(self, fileno: int) -> None:
-        try:
-            self._selector.arm(fileno)
-        except PermissionError:
-            self._wake_soon(fileno)
-        except OSError:
-            # It was closed: who waits for it still waits, as on epolls,
-            # until the number is opened again (mark_as_reopened).
-            pass
-
-    def _arm_all(self) -> None:
-        for fileno in self._selector.arm_all():
-            self._wake_soon(fileno)
-
-    # -- timers
-
-    def add_timer(self, timer: Any) -> float:
-        """Have *timer* called when its seconds have passed.
-
-        :returns: When that will be, by the hub's clock.
-        """
-        when: float = self.clock() + timer.seconds
-        if timer.seconds:
-            self.next_timers.append((when, timer))
-        else:
-            self._soon.append((when, timer))
-        return when
-
-    def get_timers_count(self) -> int:
-        """Return how many timers there are, canceled ones included."""
-        return len(self._soon) + len(self.timers) + len(self.next_timers)
-
-    def timer_canceled(self, timer: Any) -> None:
-        """Note that *timer* will not be called; the timer calls it.
-
-        When most timers are dead, they are taken out, in place: firing them
-        may be under way.
-        """
-        self.timers_canceled += 1
-        count = self.get_timers_count()
-        if count > 1000 and count / 2 <= self.timers_canceled:
-            self.timers_canceled = 0
-            self.timers[:] = [t for t in self.timers if not t[1].called]
-            self.next_timers[:] = [
-                t for t in self.next_timers if not t[1].called]
-            heapq.heapify(self.timers)
-
-    def fire_timers(self, when: float) -> None:
-        """Call the timers due at *when*, in the order of their times.
-
-        Timers made meanwhile wait for the next turn.
-        """
-        soon = self._soon
-        timers = self.timers
-        for _ in range(len(soon)):
-            if not soon:  # the hub was closed or aborted on the way
-                break
-            due, timer = soon.popleft()
-            while timers and timers[0][0] <= due:
-                self._fire(heapq.heappop(timers)[1])
-            self._fire(timer)
-        while timers and timers[0][0] <= when:
-            self._fire(heapq.heappop(timers)[1])
-
-    def _fire(self, timer: Any) -> None:
-        if timer.called:
-            self.timers_canceled -= 1
-            return
-        try:
-            timer()
-        except self.SYSTEM_EXCEPTIONS:
-            raise
-        except BaseException:
-            self.squelch_timer_exception(timer, sys.exc_info())
+        previous = _lifetime.keep(self)
+        if isinstance(previous, Hub) and previous is not self:
+            previous.leave_children_to(self)
+        _logging.use_pipe_mutex()
 
     # -- the turn
 
@@ -286,6 +157,20 @@ class Hub(asyncio_hub.Hub):
             in seconds; None for ever.
         :returns: What the loop is to call: pairs of selector key and events.
         """
+        if self._standstill.unfinished:
+            self._standstill.finish()
+        self.greenlet = self.loop_greenlet
+        events = self.turn_of_green_side(timeout)
+        # Callbacks come next.
+        self.greenlet = self._standstill.front
+        return events
+
+    def turn_of_green_side(
+        self, timeout: float | None,
+    ) -> list[tuple[Any, int]]:
+        """Poll for both worlds, and run what is due in green threads."""
+        if self.woken_parks:
+            self.step_parks()
         while self.closed:
             self._close_one()
         if self.next_timers:
@@ -301,7 +186,7 @@ class Hub(asyncio_hub.Hub):
         except InterruptedError:
             # A signal handler ended the poll (oslo.service's does); what the
             # poll had found may be lost with it.
-            self._arm_all()
+            self.arm_all()
             events = []
         if self.debug_blocking:
             self.block_detect_pre()
@@ -314,6 +199,13 @@ class Hub(asyncio_hub.Hub):
         # Now, not before: green threads may have unregistered some of it.
         return list(self._selector.asyncio_events(events))
 
+    def step_parks(self) -> None:
+        """Go on with green tasks whose child greenlet was just woken."""
+        parks = self.woken_parks[:]
+        self.woken_parks.clear()
+        for park in parks:
+            park.step_now()
+
     def do_poll(self, timeout: float | None) -> _selector.Events:
         """Wait for events.
 
@@ -322,33 +214,6 @@ class Hub(asyncio_hub.Hub):
         """
         return self._selector.poll.poll(timeout)
 
-    def _wake(self, events: _selector.Events) -> None:
-        """Switch to the green threads that wait for *events*."""
-        readers = self._readers
-        writers = self._writers
-        # First note whom to wake: one that runs may close a descriptor and
-        # open another of the same number, which this event is not about.
-        found = []
-        for fileno, mask in events:
-            if mask & _READABLE and fileno in readers:
-                found.append(readers[fileno])
-            if mask & _WRITABLE and fileno in writers:
-                found.append(writers[fileno])
-        for listener in found:
-            fileno = listener.fileno
-            bucket = self.listeners[listener.evtype]
-            if bucket.get(fileno) is not listener:
-                continue
-            try:
-                listener.cb(fileno)
-            except self.SYSTEM_EXCEPTIONS:
-                raise
-            except BaseException:
-                self.squelch_exception(fileno, sys.exc_info())
-            if bucket.get(fileno) is listener:
-                # It stays: one-shot interest has to be renewed.
-                self._arm_again(fileno)
-
     def _close_one(self) -> None:
         try:
             self.close_one()
@@ -356,6 +221,90 @@ class Hub(asyncio_hub.Hub):
             raise
         except BaseException:
             self.squelch_generic_exception(sys.exc_info())
+
+    # -- waiting
+
+    def switch(self) -> Any:
+        """Let others run until somebody wakes the calling greenlet.
+
+        :returns: What it is woken with.
+        """
+        current = _getcurrent()
+        if (current.parent is not self.greenlet
+                or type(current) is _task_greenlet.TaskGreenlet):
+            driver = _task_greenlet.driver_of(current)
+            if driver is not None and driver.can_wait():
+                return driver.wait(current)
+            if current is self.loop_greenlet:
+                assert current is not self.greenlet, (
+                    'Cannot switch to MAINLOOP from MAINLOOP')
+                return self._standstill.wait(current)
+            hub = self.living_greenlet()
+            if current.parent is not None:  # the main greenlet cannot have one
+                with contextlib.suppress(ValueError):  # it would be a cycle
+                    current.parent = hub
+        switch_out = getattr(current, 'switch_out', None)
+        if switch_out is not None:
+            self._call_switch_out(switch_out)
+        return _switch(self.living_greenlet())
+
+    def _call_switch_out(self, switch_out: Any) -> None:
+        try:
+            switch_out()
+        except BaseException:
+            self.squelch_generic_exception(sys.exc_info())
+
+    def living_greenlet(self) -> greenlet.greenlet:
+        """Return the greenlet of the hub: a new one if that has ended."""
+        if self.greenlet.dead:
+            self.ensure_greenlet()
+        return self.greenlet
+
+    def ensure_greenlet(self) -> None:
+        """Make a new greenlet for the hub if the one it had has ended."""
+        old = self.greenlet
+        if (old is self._standstill.front
+                and _getcurrent() is self.loop_greenlet):
+            # eventlet.kill() in a callback, which next arranges to be woken
+            # when the one that it kills has run. Here control comes back at
+            # once, and that would wake the next green call.
+            nothing: Any = self._schedule_nothing
+            self.schedule_call_global = nothing  # type: ignore[method-assign]
+            return
+        if old is self._standstill.deputy:
+            self.greenlet = self._standstill.renew_deputy()
+        elif old.dead and old is not self._standstill.front:
+            self.greenlet = self.loop_greenlet = _standstill.HubGreenlet(
+                self.run, _eventlet.root_greenlet())
+            # Green threads that are children of the old one end in it.
+            old.parent = self.greenlet
+
+    def _schedule_nothing(self, *_: Any) -> None:
+        del self.schedule_call_global
+
+    # -- while the loop stands still
+
+    def leave_task(self) -> 'asyncio.Task[Any] | None':
+        """Have no task be the current one, as green threads expect."""
+        task: asyncio.Task[Any] | None = self._asyncio.current_task(self.loop)
+        if task is not None:
+            self._asyncio._leave_task(self.loop, task)
+        return task
+
+    def enter_task(self, task: 'asyncio.Task[Any] | None') -> None:
+        """Take :meth:`leave_task` back."""
+        if task is not None:
+            self._asyncio._enter_task(self.loop, task)
+
+    def hold(self, events: list[tuple[Any, int]]) -> None:
+        """Note that the loop cannot be told of *events* now."""
+        for key, _ in events:
+            if not self.loop.read_wakeups(key.fd):
+                self._selector.hold(key.fd)
+
+    def release(self) -> None:
+        """Have the loop be told of events again."""
+        self._selector.release()
 
     # -- running
 
@@ -381,19 +330,20 @@ class Hub(asyncio_hub.Hub):
                 % (other,))
         self.running = True
         self.stopping = False
+        self._standstill.stand_by()
+        self.loop.runs_in = _getcurrent()
         try:
             self.loop.watch_signals()
             # Whatever ended the last run may have swallowed events.
-            self._arm_all()
+            self.arm_all()
             while not self.stopping:
                 # loop.stop() by somebody else does not stop green threads.
                 self.loop.run_forever()
             self.timers_canceled = 0
-            self._soon.clear()
-            del self.timers[:]
-            del self.next_timers[:]
+            self.forget_timers()
         finally:
             self.loop.unwatch_signals()
+            self.greenlet = self.loop_greenlet
             self.running = False
             self.stopping = False
 
@@ -421,7 +371,8 @@ class Hub(asyncio_hub.Hub):
         if self.thread_id != _native.threading.get_ident():
             raise exceptions.HubClosedError(
                 'Only the thread of the hub can close it.')
-        if greenlet.getcurrent() is self.greenlet:
+        if (greenlet.getcurrent() in (self.greenlet, self.loop_greenlet)
+                or self._asyncio.current_task(self.loop) is not None):
             raise exceptions.HubClosedError(
                 'Hub.close() was called from a callback or coroutine that '
                 'the hub is running. Call it from the main greenlet, or '
@@ -429,12 +380,10 @@ class Hub(asyncio_hub.Hub):
         if self.loop.is_closed():
             return
         _lifetime.forget(self)
-        _eventlet.unwind(self.greenlet)
+        _eventlet.unwind(self.loop_greenlet)
+        self._standstill.close()
         self.loop.close()
-        for bucket in (*self.listeners.values(), *self.secondaries.values()):
-            bucket.clear()
-        self._soon.clear()
-        self.timers.clear()
-        self.next_timers.clear()
+        self.forget_listeners()
+        self.forget_timers()
         self.closed.clear()
         _eventlet.forget_hub(self)

@@ -13,33 +13,39 @@
 """asyncio's side: the event loop of a thread that has a hub.
 
 :class:`EventLoop` is a stock ``asyncio.SelectorEventLoop`` on a selector of
-ours: public API. What is added keeps it usable in a service: native threads
-for its executor, a signal wake-up that stays on, and a way to go on in a
-forked child. On the aiohub hub its selector is the hub.
-
-On a hub that knows nothing of asyncio, :func:`get_loop` runs a
-:class:`GreenEventLoop` in a green thread, whose ``select()`` waits as any
-green thread does: an epoll object has a descriptor, and can itself be polled.
-So code that uses asyncio goes on working with aiohub switched off.
+ours: public API. What is added keeps it usable in a service: green tasks,
+native threads for its executor, a signal wake-up that stays on, and a way to
+go on in a forked child. On the aiohub hub its selector is the hub.
 """
 
 import asyncio
 from collections.abc import Iterator
 import contextlib
-import contextvars
 import logging
 import signal
 from typing import Any
 
-import eventlet
-from eventlet import hubs
-from eventlet.hubs import asyncio as asyncio_hub
 import greenlet
 
-from aiohub import _eventlet
-from aiohub import _lifetime
+from aiohub import _green_select
 from aiohub import _native
+from aiohub import _park
 from aiohub import _selector
+from aiohub import _task_greenlet
+from aiohub import _thrown
+from aiohub import tasks
+
+#: What has to be loaded again for another asyncio, before this module.
+BUILT_ON_ASYNCIO = (_park, _thrown, tasks)
+
+
+_asyncio_log = logging.getLogger('asyncio')
+_silent_threads: set[int] = set()
+
+
+def _is_enabled_for(level: int) -> bool:
+    return (_native.threading.get_ident() not in _silent_threads
+            and type(_asyncio_log).isEnabledFor(_asyncio_log, level))
 
 
 @contextlib.contextmanager
@@ -47,21 +53,18 @@ def _not_logging() -> Iterator[None]:
     """Drop what this thread logs for asyncio.
 
     A new loop logs the name of its selector. At that time the hub of the
-    thread cannot wait yet, and a log handler may want to: the lock of
-    oslo.log's handlers is waited for greenly, in native threads too.
+    thread cannot wait yet, and logging may want to: to ask whether a level is
+    enabled it takes its module's lock, and to write a line a handler takes
+    its own. Both are waited for greenly after patching, in native threads too.
     """
-    get_ident = _native.threading.get_ident
-    ident = get_ident()
-
-    def is_other_thread(record: logging.LogRecord) -> bool:
-        return bool(get_ident() != ident)
-
-    logger = logging.getLogger('asyncio')
-    logger.addFilter(is_other_thread)
+    _asyncio_log.isEnabledFor = (  # type: ignore[method-assign]
+        _is_enabled_for)
+    ident = _native.threading.get_ident()
+    _silent_threads.add(ident)
     try:
         yield
     finally:
-        logger.removeFilter(is_other_thread)
+        _silent_threads.discard(ident)
 
 
 class EventLoop(asyncio.SelectorEventLoop):
@@ -71,12 +74,43 @@ class EventLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, selector: _selector.HubSelector) -> None:
+        tasks.replace_task_class()
+        _green_select.replace()
         with _not_logging():
             super().__init__(selector)
         self._hub_selector = selector
         self._wakes_on_signals = False
         self._native_executor: _native.Executor | None = None
         self._has_executor = False
+        #: The greenlet that runs it, and its callbacks.
+        self.runs_in: greenlet.greenlet | None = None
+        #: Whether that is the greenlet of the hub, too.
+        self.runs_in_hub = True
+        #: Those whose step the hub is to make next.
+        self.woken_parks: list[_park.Park] = []
+        #: Greenlets for the next tasks.
+        self.spare_greenlets = _task_greenlet.Spare()
+
+    # -- tasks
+
+    def create_task(self, coro: Any, **kwargs: Any) -> 'asyncio.Task[Any]':
+        """Make a task of a coroutine, a green one; see asyncio's.
+
+        A task factory that the program has set is given the green coroutine.
+        """
+        if tasks.enabled and asyncio.iscoroutine(coro):
+            coro = tasks.GreenCoroutine(coro, self)
+        return super().create_task(coro, **kwargs)
+
+    def set_task_factory(self, factory: Any) -> None:
+        """Choose what makes tasks; see asyncio's."""
+        if factory is not None and factory is getattr(
+                asyncio, 'eager_task_factory', None):
+            # It has the class that asyncio.Task was before, and anyio calls
+            # that without the loop.
+            create_factory: Any = vars(asyncio)['create_eager_task_factory']
+            factory = create_factory(asyncio.Task)
+        super().set_task_factory(factory)
 
     # -- threads
 
@@ -152,6 +186,18 @@ class EventLoop(asyncio.SelectorEventLoop):
                 self._wakeup_fileno(), warn_on_full_buffer=False)
         return removed
 
+    def read_wakeups(self, fd: int) -> bool:
+        """Read what has woken the poll, while the loop stands still.
+
+        :param fd: A descriptor that the loop is to be told of.
+        :returns: Whether that was the self-pipe. The handlers of the signals
+            in it are called when the loop goes on.
+        """
+        if fd != self._ssock.fileno():  # type: ignore[attr-defined]
+            return False
+        self._read_from_self()  # type: ignore[attr-defined]
+        return True
+
     def _wakeup_fileno(self) -> int:
         # _csock, the write end of the self-pipe, is private to asyncio. It
         # has to be this one and no pipe of our own: the numbers of the
@@ -197,169 +243,3 @@ class EventLoop(asyncio.SelectorEventLoop):
             sock = getattr(self, name, None)
             if sock is not None:
                 sock.close()
-
-
-
-
-class GreenEventLoop(EventLoop):
-    """An event loop for a green thread of a hub that is not ours.
-
-    Green code of the same thread adds to it while its ``select()`` waits, so
-    that has to be noticed, as asyncio's own loop notices other threads.
-
-    :param hub: The hub of this thread.
-    """
-
-    def __init__(self, hub: Any) -> None:
-        self._hub = hub
-        # The wait of select() that new work has to end, if it is in one.
-        self._wait: object = None
-        super().__init__(_selector.HubSelector({}, {}, self._turn))
-
-    def _turn(self, timeout: float | None) -> list[tuple[Any, int]]:
-        """``select()`` that lets other green threads run, at least once."""
-        poll: Any = self._hub_selector.poll
-        if timeout == 0:
-            eventlet.sleep(0)
-        else:
-            self._wait = object()
-            try:
-                hubs.trampoline(
-                    poll.fileno(), read=True, timeout=timeout,
-                    timeout_exc=_Due)
-            except _Due:
-                pass
-            finally:
-                self._wait = None
-        # Again: the process may have been forked meanwhile.
-        poll = self._hub_selector.poll
-        return list(self._hub_selector.asyncio_events(poll.poll(0)))
-
-    def end_wait(self) -> None:
-        """Have ``select()`` return soon: there is something new to do."""
-        if self._wait is not None:
-            self._hub.schedule_call_global(
-                0, self._end_wait, self._wait, greenlet_of(self))
-
-    def _end_wait(self, wait: object, runner: greenlet.greenlet) -> None:
-        # Something else may have ended it, and there may be another one.
-        if self._wait is wait:
-            runner.switch()
-
-    def call_soon(  # type: ignore[override]
-        self, callback: Any, *args: Any,
-        context: contextvars.Context | None = None,
-    ) -> asyncio.Handle:
-        """Call *callback* in the next turn; see asyncio's."""
-        handle = super().call_soon(callback, *args, context=context)
-        self.end_wait()
-        return handle
-
-    def call_at(  # type: ignore[override]
-        self, when: float, callback: Any, *args: Any,
-        context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
-        """Call *callback* at a time of the loop's clock; see asyncio's."""
-        handle = super().call_at(when, callback, *args, context=context)
-        self.end_wait()
-        return handle
-
-    def renew_after_fork(self, task: asyncio.Task[Any] | None) -> None:
-        super().renew_after_fork(task)
-        # It waits for the poll object that it had before.
-        self.end_wait()
-
-
-class _Due(Exception):
-    """The next timer of a :class:`GreenEventLoop` is due."""
-
-
-class _Runner:
-    """Runs a :class:`GreenEventLoop` in a green thread, as long as its hub.
-
-    An exception that is meant for the main greenlet ends the green thread;
-    another takes its place.
-    """
-
-    def __init__(self, hub: Any) -> None:
-        self.thread_id = _native.threading.get_ident()
-        self.hub = hub
-        self.loop = GreenEventLoop(hub)
-        self.start()
-        _lifetime.keep(self)
-
-    def start(self) -> None:
-        self.greenlet = eventlet.spawn(self._run)
-
-    def _run(self) -> None:
-        try:
-            self.loop.run_forever()
-        finally:
-            # A loop of the program's own may be running: then the next
-            # get_loop() tries again.
-            if self.is_current() and asyncio._get_running_loop() is None:
-                self.start()
-
-    @property
-    def running(self) -> bool:
-        return self.loop.is_running()
-
-    def is_current(self) -> bool:
-        return (self.hub is not None
-                and _eventlet.current_hub() is self.hub)
-
-    def close(self) -> None:
-        """Stop and close the loop; what waits in it is not woken again."""
-        _lifetime.forget(self)
-        self.hub = None
-        _eventlet.unwind(self.greenlet)
-        if not self.loop.is_running():
-            self.loop.close()
-
-
-def get_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop of this thread, which runs beside green code.
-
-    On the aiohub hub, and on eventlet's asyncio hub, it is the loop of the
-    hub. On any other hub, with aiohub switched off, the first call starts a
-    loop in a green thread of that hub; it runs as long as the hub does.
-
-    :returns: The same loop each time, as long as the thread has this hub.
-    """
-    hub = hubs.get_hub()
-    loop: asyncio.AbstractEventLoop
-    if isinstance(hub, asyncio_hub.Hub):
-        loop = hub.loop
-    else:
-        runner = getattr(hub, _RUNNER, None)
-        if runner is None or runner.loop.is_closed():
-            _native.unpatch_asyncio()
-            runner = _Runner(hub)
-            setattr(hub, _RUNNER, runner)
-            asyncio.set_event_loop(runner.loop)
-        if runner.greenlet.dead:
-            runner.start()
-        loop = runner.loop
-    _lifetime.note_main_loop(loop)
-    return loop
-
-
-
-
-#: The attribute of a hub that is not ours which holds its runner.
-_RUNNER = 'aiohub_runner'
-
-
-def has_green_loop(hub: Any) -> bool:
-    """Whether :func:`get_loop` has started a loop in a green thread."""
-    return hasattr(hub, _RUNNER)
-
-
-def greenlet_of(loop: asyncio.AbstractEventLoop) -> greenlet.greenlet | None:
-    """Return the greenlet that runs callbacks and tasks of *loop*.
-
-    :param loop: The loop of this thread.
-    """
-    hub = hubs.get_hub()
-    runner = getattr(hub, _RUNNER, hub)
-    return runner.greenlet if runner.loop is loop else None

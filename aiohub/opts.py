@@ -33,6 +33,18 @@ aiohub_opts: list[cfg.Opt] = [
         'service after changing it. The environment variable '
         'EVENTLET_HUB takes precedence over this option.',
     ),
+    cfg.BoolOpt(
+        'green_tasks',
+        default=True,
+        help='Let coroutines make blocking (green) calls: each asyncio task '
+        'runs in a greenlet of its own, and a call that would block '
+        'holds up only that task. When disabled, tasks are those of '
+        'plain asyncio and their steps cost less, and a green call in a '
+        'coroutine holds up the event loop and all other tasks until it '
+        'returns. It also applies when enabled is false, to the '
+        'coroutines that green code then waits for. Read once, when the '
+        'service starts.',
+    ),
 ]
 
 
@@ -41,8 +53,10 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
     :param conf: The configuration of the service, managed by the caller.
     """
-    conf.register_group(aiohub_group)
-    conf.register_opts(aiohub_opts, group=aiohub_group)
+    # A copy: oslo.config keeps the options of a group, with their values, in
+    # the group that it is given.
+    conf.register_group(copy.deepcopy(aiohub_group))
+    conf.register_opts(aiohub_opts, group=aiohub_group.name)
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:

@@ -27,6 +27,7 @@ from aiohub import _eventlet
 from aiohub import _native
 from aiohub import _request_context
 from aiohub import exceptions
+from aiohub import tasks
 
 if TYPE_CHECKING:
     from oslo_config import cfg
@@ -49,13 +50,14 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
 
     It registers the ``[aiohub]`` options, lets the request context of
     oslo.context follow context variables (for coroutines share a thread),
-    and, with ``enabled = true``, turns the hub of the main thread into an
-    aiohub hub. Monkey patching may come before or after. Green threads that
-    wait already go on waiting: each wakes when it would have. From then on
-    ``eventlet.hubs.use_hub()`` without a name, the first hub of any other
-    thread, and forked children get the aiohub hub too; programs that the
-    service starts do not. Hubs that other threads have already stay what they
-    are.
+    makes the tasks that are made from then on green tasks or not, as
+    ``green_tasks`` says, and, with ``enabled = true``, turns the hub of the
+    main thread into an aiohub hub. Monkey patching may come before or after.
+    Green threads that wait already go on waiting: each wakes when it would
+    have. From then on ``eventlet.hubs.use_hub()`` without a name, the first
+    hub of any other thread, and forked children get the aiohub hub too;
+    programs that the service starts do not. Hubs that other threads have
+    already stay what they are.
 
     The environment variable ``EVENTLET_HUB`` wins over the file: with
     ``EVENTLET_HUB=aiohub.hub`` the process is on the aiohub hub from the
@@ -91,6 +93,7 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
         _check()
     # On or off: code that uses the bridge is served in both.
     _request_context.follow()
+    tasks.enabled = bool(conf.aiohub.green_tasks)
     if enabled():
         if not wanted and _named_hub() is None:
             log.warning(

@@ -38,9 +38,10 @@ import greenlet
 
 from aiohub import _callers
 from aiohub import _crossing
+from aiohub import _green_loop
 from aiohub import _request_context
+from aiohub import _threads
 from aiohub import bridge
-from aiohub import loop as loop_module
 
 _T = TypeVar('_T')
 _P = ParamSpec('_P')
@@ -124,7 +125,7 @@ def sync_to_async(fn: Any = None, **options: Any) -> Any:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         call = functools.partial(fn, *args, **kwargs)
         return await bridge.greenlet_to_future(
-            _crossing.spawn(call), **options)
+            _threads.spawn(call), **options)
 
     return wrapper
 
@@ -236,8 +237,8 @@ class _SyncHeld(contextlib.AbstractAsyncContextManager[_T, bool | None]):
 
     async def __aenter__(self) -> _T:
         self._leave = event.Event()
-        green = _crossing.spawn(lambda: self._hold(entered))
-        loop = loop_module.get_loop()
+        green = _threads.spawn(lambda: self._hold(entered))
+        loop = _green_loop.get_loop()
         entered = _crossing.GreenFuture(loop, loop, green)
         self._ended = bridge.greenlet_to_future(green)
         try:
@@ -347,7 +348,7 @@ async def wrap_sync_iterator(iterable: Iterable[_T]) -> AsyncIterator[_T]:
         is left early, a generator is closed; write
         ``async with contextlib.aclosing(...)`` to have that done at once.
     """
-    loop = loop_module.get_loop()
+    loop = _green_loop.get_loop()
     questions = eventlet.Queue()
 
     def produce() -> None:
@@ -366,7 +367,7 @@ async def wrap_sync_iterator(iterable: Iterable[_T]) -> AsyncIterator[_T]:
             if inspect.isgenerator(iterable):
                 iterable.close()
 
-    producer = _crossing.spawn(produce)
+    producer = _threads.spawn(produce)
     ended = bridge.greenlet_to_future(producer)
     try:
         while True:

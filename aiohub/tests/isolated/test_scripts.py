@@ -79,6 +79,9 @@ class TestHub(isolated.ScriptTestCase):
     def test_originals(self, mode):
         self.run_script('originals.py', mode)
 
+    def test_originals_of_a_copy_made_too_late(self):
+        self.run_script('originals.py', 'setup-later-patched')
+
     @isolated.in_modes(*isolated.ON)
     def test_asyncio_replaced(self, mode):
         self.run_script('asyncio_replaced.py', mode)
@@ -92,10 +95,17 @@ class TestHub(isolated.ScriptTestCase):
     def test_failing_start(self, mode):
         self.run_script('failing_start.py', mode)
 
-    # With EVENTLET_HUB, oslo.log's own lock does not work on Python 3.13.
-    @isolated.in_modes('setup-later-patched')
+    @isolated.in_modes('env-patched', 'setup-patched', 'setup-later-patched')
     def test_logging_in_threads(self, mode):
         self.run_script('logging_in_threads.py', mode)
+
+    @isolated.in_modes('env-patched', 'setup-later-patched')
+    def test_hub_beside_logging(self, mode):
+        self.run_script('hub_beside_logging.py', mode)
+
+    @isolated.in_modes('env', 'setup-patched')
+    def test_standstill_abort(self, mode):
+        self.run_script('standstill_abort.py', mode)
 
     @isolated.in_modes('env')
     def test_regressions(self, mode):
@@ -143,7 +153,8 @@ class TestToggle(isolated.ScriptTestCase):
     def test_setup_details(self):
         self.run_script('setup_details.py', 'setup-later')
 
-    @isolated.in_modes('env', 'setup-later', 'setup-later-patched')
+    @isolated.in_modes('env', 'env-patched',
+                       'setup-later', 'setup-later-patched')
     def test_info_line(self, mode):
         self.run_script('info_line.py', mode)
 

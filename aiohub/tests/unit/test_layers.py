@@ -25,10 +25,13 @@ LAYERS = (
     ('toggle', 'from_thread', 'wrappers'),
     ('bridge', '_handover'),
     ('hub', '_callers', '_crossing'),
+    ('_green_loop', '_descriptors', '_timers'),
     ('loop',),
-    ('_lifetime',),
-    ('_selector', '_native', '_eventlet'),
-    ('exceptions', 'opts', '_request_context'),
+    ('_lifetime', 'tasks', '_standstill', '_threads',
+     '_green_select'),
+    ('_park',),
+    ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),
+    ('exceptions', 'opts', '_logging', '_request_context'),
 )
 PACKAGE = pathlib.Path(aiohub.__file__).parent
 

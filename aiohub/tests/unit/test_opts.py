@@ -25,6 +25,17 @@ class OptsTestCase(base.BaseTestCase):
         opts.register_opts(conf)
         opts.register_opts(conf)
         self.assertIs(False, conf.aiohub.enabled)
+        self.assertIs(True, conf.aiohub.green_tasks)
+
+    def test_each_configuration_has_its_own(self):
+        first = cfg.ConfigOpts()
+        second = cfg.ConfigOpts()
+        for conf in first, second:
+            opts.register_opts(conf)
+            conf([])
+        first.set_override('enabled', True, 'aiohub')
+        self.assertIs(True, first.aiohub.enabled)
+        self.assertIs(False, second.aiohub.enabled)
 
     def test_list_opts_gives_copies(self):
         [(group, listed)] = opts.list_opts()
@@ -45,6 +56,7 @@ class OptsTestCase(base.BaseTestCase):
         generator.generate(conf, sample)
         self.assertIn('[aiohub]', sample.getvalue())
         self.assertIn('#enabled = false', sample.getvalue())
+        self.assertIn('#green_tasks = true', sample.getvalue())
 
     def test_help_reads_well(self):
         for opt in opts.aiohub_opts:

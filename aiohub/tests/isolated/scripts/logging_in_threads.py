@@ -31,8 +31,7 @@ native = patcher.original('threading')
 conf = cfg.ConfigOpts()
 oslo_logging.register_options(conf)
 conf(['--debug'])
-# On a hub of eventlet's it chooses a lock that waits for a pipe, on aiohub's
-# one that waits in a task.
+# Its lock for handlers waits greenly, for a pipe.
 oslo_logging.setup(conf, 'test')
 root = logging.getLogger()
 root.handlers.clear()

@@ -20,6 +20,7 @@ import mode
 
 import eventlet
 from eventlet import debug
+from eventlet import event
 from eventlet import hubs
 from eventlet import patcher
 
@@ -97,12 +98,55 @@ def in_a_callback() -> None:
     errors: list[object] = []
     hub.loop.set_exception_handler(lambda loop, what: errors.append(what))
     hub.loop.call_soon(hubs.use_hub, 'aiohub.hub')
-    eventlet.sleep(0.001)
+    called: list[int] = []
+    hub.loop.call_soon(called.append, 1)
+    while not called:
+        eventlet.sleep(0)
     assert not errors, errors
     assert not hub.loop.is_closed()
     eventlet.sleep(0)
     assert hubs.get_hub() is not hub
     assert hub.loop.is_closed()
+
+
+def by_a_green_thread() -> None:
+    """What waited in a closed hub ends without waking who closed it."""
+    main = eventlet.getcurrent()
+    fresh()
+    left_behind = eventlet.spawn(event.Event().wait)
+    eventlet.sleep(0)
+    opened = event.Event()
+
+    def close_and_wait() -> object:
+        hubs.get_hub().close()
+        hubs.get_hub().schedule_call_global(0, main.switch)
+        return opened.wait()
+
+    closing = eventlet.spawn(close_and_wait)
+    hubs.get_hub().switch()
+    hub = hubs.get_hub()
+    back = hub.schedule_call_global(0, main.switch)
+    left_behind.throw()
+    back.cancel()
+    assert left_behind.dead
+    assert not closing.dead
+    opened.send('opened')
+    assert closing.wait() == 'opened'
+
+
+def killed_after_closing() -> None:
+    """What waited in a closed hub is killed; it wakes who kills it once."""
+    fresh()
+    never = event.Event()
+    left_behind = [eventlet.spawn(never.wait) for _ in range(2)]
+    eventlet.sleep(0)
+    for green in left_behind:
+        hubs.get_hub().close()
+        green.kill()
+        assert green.dead
+        opened = event.Event()
+        eventlet.spawn_after(0.01, opened.send, 'opened')
+        assert opened.wait() == 'opened'
 
 
 def hooks_run_once() -> None:
@@ -162,7 +206,8 @@ eventlet.sleep(0)
 mode.check_hub()
 
 checks = [kept, by_another_hub, by_the_unwrapped_function, by_nothing,
-          in_a_callback, hooks_run_once, executor_is_let_go]
+          in_a_callback, by_a_green_thread, killed_after_closing,
+          hooks_run_once, executor_is_let_go]
 if not mode.PATCHED:
     checks.append(flag_of_other_hubs)
 for check in checks:

@@ -13,6 +13,7 @@
 
 import logging
 import os
+import signal
 import traceback
 
 import mode
@@ -26,7 +27,6 @@ from eventlet import patcher
 from oslo_config import cfg
 
 native = patcher.original('threading')
-native_time = patcher.original('time')
 messages: list[str] = []
 
 
@@ -35,11 +35,12 @@ class Keep(logging.Handler):
         messages.append(record.getMessage())
 
 
-def set_up(enabled: bool) -> bool:
+def set_up(enabled: bool, **options: bool) -> bool:
     conf = cfg.ConfigOpts()
     opts.register_opts(conf)
     conf([])
-    conf.set_override('enabled', enabled, 'aiohub')
+    for name, value in {'enabled': enabled, **options}.items():
+        conf.set_override(name, value, 'aiohub')
     messages.clear()
     return aiohub.setup(conf)
 
@@ -85,11 +86,27 @@ def named_by_the_environment() -> None:
 
 def blocking_detection() -> None:
     """Its alarm is of the run loop that is ended."""
-    debug.hub_blocking_detection(True, 0.2)
+    debug.hub_blocking_detection(True, 300)
     eventlet.sleep(0)
+    assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
     assert set_up(True)
-    native_time.sleep(0.4)
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     debug.hub_blocking_detection(False)
+
+
+def green_tasks() -> None:
+    """The option turns them off and on, whatever the hub is."""
+    async def current() -> object:
+        return eventlet.getcurrent()
+
+    for enabled in (False, True):
+        set_up(enabled, green_tasks=False)
+        loop = aiohub.get_loop()
+        assert aiohub.await_(current()) is loop.runs_in
+        assert set_up(enabled) is enabled
+        assert aiohub.await_(current()) is not loop.runs_in
+        # The loop of epolls cannot become that of aiohub.
+        hubs.use_hub(None)
 
 
 def old_poll_object() -> None:
@@ -111,7 +128,7 @@ log = logging.getLogger('aiohub')
 log.addHandler(Keep())
 log.setLevel(logging.INFO)
 for part in (without_a_hub, chosen_by_the_program, named_by_the_environment,
-             blocking_detection, old_poll_object):
+             blocking_detection, old_poll_object, green_tasks):
     pid = os.fork()
     if not pid:
         status = 1

@@ -1,0 +1,379 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The greenlets that coroutines of green tasks run in.
+
+See :mod:`aiohub.tasks` for what they are there for; here is what does not
+depend on asyncio.
+
+The garbage collector does not look into a greenlet that has begun. A task,
+its coroutine and the future it waits for are often a cycle that nobody else
+refers to, so between two steps a greenlet must not refer to any of them, and
+its frames not even to itself: it could never be freed.
+"""
+
+from collections.abc import Callable
+import functools
+import sys
+from typing import Any
+import weakref
+
+from eventlet import greenthread
+from eventlet import hubs
+from eventlet.hubs import timer
+import greenlet
+
+# What TaskGreenlet overrides.
+switch = greenlet.greenlet.switch
+throw = greenlet.greenlet.throw
+
+#: In place of what a step gave: nothing yet.
+NOTHING: Any = object()
+
+
+class State:
+    """What a task's greenlet shares with who makes its steps.
+
+    :ivar in_step: Whether the task makes a step: control is in its greenlet,
+        or went from there to another one.
+    :ivar outcome: What the step gave, for the task to wait for.
+    :ivar error: With what the coroutine has ended.
+    :ivar back: Switches to who makes the step.
+    :ivar driver: A weak reference to the task's coroutine object.
+    :ivar is_deep: Whether the greenlet was started in a nested call. Each
+        greenlet begins at the recursion depth of who starts it, for good.
+    """
+
+    __slots__ = ('in_step', 'outcome', 'error', 'back', 'driver', 'is_deep')
+
+    def __init__(self) -> None:
+        self.in_step = False
+        self.outcome: Any = NOTHING
+        self.error: BaseException | None = None
+        self.back: Callable[[], Any]
+        self.driver: Callable[[], Any]
+        self.is_deep = False
+
+
+class TaskGreenlet(greenlet.greenlet):
+    """The greenlet of a task: what ``eventlet.getcurrent()`` is in it."""
+
+    __slots__ = ('state',)
+
+    def __init__(self) -> None:
+        self.state = State()
+        super().__init__(functools.partial(_run, self.state))
+
+    @property
+    def native_switch(self) -> 'Native':
+        """Switches to this greenlet, whatever the task does."""
+        native: Native = super().switch
+        return native
+
+    def switch(self, *args: Any, **kwargs: Any) -> Any:
+        """Wake the task from a green call; see greenlet's.
+
+        It goes on at once, in a step of its task. If it awaits, nothing
+        happens. In its step this is a real switch: greenlets that the
+        coroutine has started come back in this way.
+        """
+        if self.state.in_step:
+            return switch(self, *args, **kwargs)
+        driver = self.state.driver()
+        if driver is not None:
+            driver.wake(self, args, kwargs)
+        _leave(driver)
+
+    def throw(self, *args: Any) -> Any:
+        """Raise an exception where the task waits; see greenlet's.
+
+        In a green call at once. In an ``await``, what is awaited is
+        cancelled first, and it is raised when that has ended.
+        """
+        driver = self.state.driver()
+        error = exception(*args)
+        if self.state.in_step:
+            if driver is not None:
+                driver.note_kill(error)
+            return throw(self, error)
+        if driver is not None:
+            driver.interrupt(error)
+        _leave(driver)
+
+    def kill(self, *throw_args: Any) -> None:
+        """Cancel the task; see ``eventlet.kill()``.
+
+        ``GreenletExit``, or what is given, is raised where the task waits.
+        A task that ends with ``GreenletExit`` is cancelled.
+        """
+        greenthread.kill(self, *throw_args)
+
+
+class ThrowTimer(timer.Timer):
+    """A timer that calls ``throw()`` of a greenlet of a task.
+
+    ``eventlet.Timeout`` makes them. What has been thrown may have to wait
+    until it can be raised, and the Timeout be cancelled until then.
+
+    :ivar given_up: Whether it was cancelled, after it was due, too.
+    """
+
+    def __init__(self, seconds: float, green: greenlet.greenlet,
+                 *args: Any) -> None:
+        super().__init__(seconds, self._throw, green, *args)
+        self.given_up = False
+
+    def cancel(self) -> None:
+        self.given_up = True
+        super().cancel()
+
+    def _throw(self, green: greenlet.greenlet, *args: Any) -> None:
+        driver = driver_of(green)
+        if driver is None:
+            green.throw(*args)
+        else:
+            driver.throw_into(green, self, *args)
+
+
+def new_timer(seconds: float, call: Callable[..., Any],
+              *args: Any, **kwargs: Any) -> timer.Timer:
+    """Return a timer: what ``hub.schedule_call_global()`` makes."""
+    if seconds and getattr(call, '__name__', None) == 'throw':
+        green = getattr(call, '__self__', None)
+        if (isinstance(green, greenlet.greenlet)
+                and driver_of(green) is not None):
+            return ThrowTimer(seconds, green, *args)
+    return timer.Timer(seconds, call, *args, **kwargs)
+
+
+def _leave(driver: Any) -> None:
+    """Do what a switch to another greenlet does to the caller.
+
+    It goes on when somebody wakes it, which it has seen to before:
+    eventlet.kill() does. The hub goes on at once, and so does a callback that
+    the hub runs.
+    """
+    hub = hubs.get_hub()
+    current = greenlet.getcurrent()
+    if current is not hub.greenlet and (
+            driver is None or current is not driver.loop.runs_in
+            or not driver.loop.runs_in_hub):
+        hub.switch()
+
+
+def exception(typ: Any = greenlet.GreenletExit, value: Any = None,
+              trace: Any = None) -> BaseException:
+    """Return the exception that the arguments of a ``throw()`` mean."""
+    error: BaseException
+    if isinstance(typ, BaseException):
+        error = typ
+    elif isinstance(value, BaseException):
+        error = value
+    elif value is None:
+        error = typ()
+    else:
+        error = typ(*(value if isinstance(value, tuple) else (value,)))
+    return error if trace is None else error.with_traceback(trace)
+
+
+def _run(state: State) -> None:
+    """Make the steps of coroutines, one after the other.
+
+    It is switched to with ``send`` or ``throw`` of a coroutine, or None to
+    end, and its argument. Not for the first time: what that gives is kept
+    until the greenlet ends.
+    """
+    function, argument = state.back()
+    while function is not None:
+        try:
+            state.outcome = function(argument)
+        except BaseException as exc:
+            # Without this frame, which goes on.
+            assert exc.__traceback__ is not None
+            state.error = exc.with_traceback(exc.__traceback__.tb_next)
+        function = argument = None
+        if not state.in_step and (driver := state.driver()) is not None:
+            # It was woken outside of a step.
+            driver.rejoin()
+        driver = None
+        try:
+            step = state.back()
+        except greenlet.GreenletExit:
+            return  # nobody refers to it any more
+        except BaseException as exc:
+            step = _astray(state, exc)
+        else:
+            if not state.in_step:
+                step = _astray(state, None)
+        function, argument = step
+        del step
+
+
+def _astray(state: State, error: BaseException | None) -> Any:
+    """Send control back, which came when a child of the greenlet ended.
+
+    A greenlet that was started in a coroutine, and went on after that, has
+    this one as its parent. It ends in the hub, as a green thread does.
+
+    :param error: With what it ended.
+    :returns: The next step.
+    """
+    while True:
+        hub = hubs.get_hub().greenlet
+        try:
+            if error is None:
+                step = switch(hub)
+            else:
+                step = throw(hub, error)
+        except greenlet.GreenletExit:
+            raise
+        except BaseException as exc:
+            error = exc
+        else:
+            error = None
+            if state.in_step:
+                return step
+
+
+def frame_of_caller(green: greenlet.greenlet) -> Any:
+    """Return the innermost frame of a greenlet that is a program's own.
+
+    It waits in functions of eventlet and of ours, which say nothing new.
+    """
+    frame = innermost = green.gr_frame
+    while frame is not None:
+        name = frame.f_globals.get('__name__') or ''
+        if name.partition('.')[0] not in ('aiohub', 'eventlet'):
+            return frame
+        frame = frame.f_back
+    return innermost
+
+
+def driver_of(green: greenlet.greenlet) -> Any:
+    """Return what drives the task that a greenlet belongs to, if any.
+
+    A greenlet that was started in a coroutine has the task's greenlet among
+    its ancestors.
+    """
+    node: greenlet.greenlet | None = green
+    while node is not None:
+        if type(node) is TaskGreenlet:
+            return node.state.driver()
+        node = node.parent
+    return None
+
+
+#: Switches to a :class:`TaskGreenlet`, whatever its task does.
+Native = Callable[..., Any]
+
+
+class Spare:
+    """The greenlets of a loop that are not in use.
+
+    Each greenlet that begins to run makes Python map 16 KiB for its frames,
+    and unmap them when it ends: two system calls, which take longer than all
+    else that a task of one step does. So they are kept for the next tasks, as
+    many as were needed of late.
+    """
+
+    #: How many at most; they take 7 KiB each.
+    MOST = 10000
+    #: After how many tasks half of those that were not needed are ended.
+    PERIOD = 1024
+
+    def __init__(self) -> None:
+        self._natives: list[Native] = []
+        # The fewest that there were in this period, and its tasks.
+        self._fewest = 0
+        self._tasks = 0
+
+    def __len__(self) -> int:
+        return len(self._natives)
+
+    def clear(self) -> None:
+        """End them all."""
+        natives, self._natives = self._natives, []
+        self._fewest = 0
+        for native in natives:
+            _end(native)
+
+    def take(self) -> Native:
+        """Return the native switch of one that is not in use."""
+        natives = self._natives
+        if natives:
+            native = natives.pop()
+            if len(natives) < self._fewest:
+                self._fewest = len(natives)
+            return native
+        green = TaskGreenlet()
+        current = green.parent = greenlet.getcurrent()
+        green.state.back = switch.__get__(current)
+        green.state.is_deep = (
+            type(current) is TaskGreenlet or _is_deeper_than(_SHALLOW))
+        native = green.native_switch
+        native()
+        return native
+
+    def give_back(self, native: Native) -> None:
+        """Keep a greenlet that has made its last step, or end it.
+
+        Who has seen it in a task must not see it in another: it is kept if
+        nobody refers to it any more, as the variables of a
+        ``threading.local`` do, and nobody has set attributes of it.
+
+        :param native: The only reference to it, but for those of others.
+        """
+        self._tasks += 1
+        if self._tasks >= self.PERIOD:
+            self._tasks = 0
+            for _ in range(self._fewest // 2):
+                _end(self._natives.pop())
+            self._fewest = len(self._natives)
+        green: TaskGreenlet = native.__self__  # type: ignore[attr-defined]
+        if (len(self._natives) < self.MOST and not green.state.is_deep
+                and not weakref.getweakrefcount(green) and not vars(green)
+                and _references(native) == _OURS + 1):
+            green.gr_context = None
+            self._natives.append(native)
+        else:
+            del green
+            _end(native)
+
+
+def _end(native: Native) -> None:
+    green: TaskGreenlet = native.__self__  # type: ignore[attr-defined]
+    green.parent = greenlet.getcurrent()
+    green.state.in_step = True
+    native(None, None)
+    # Who still refers to it may switch to it, which then does nothing.
+    green.state.in_step = False
+
+
+#: As many frames are below one that makes a task, in a callback or in a green
+#: thread, when nothing calls itself.
+_SHALLOW = 50
+
+
+def _is_deeper_than(count: int) -> bool:
+    try:
+        sys._getframe(count)
+    except ValueError:
+        return False
+    return True
+
+
+def _references(native: Native) -> int:
+    return sys.getrefcount(native.__self__)  # type: ignore[attr-defined]
+
+
+#: How many there are when nobody else has one; the interpreter decides.
+_OURS = _references(TaskGreenlet().native_switch)

@@ -1,0 +1,111 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The hub's timers: when what is due, and in which order."""
+
+import collections
+import heapq
+import sys
+from typing import Any
+
+from eventlet.hubs import asyncio as asyncio_hub
+
+from aiohub import _task_greenlet
+
+
+class TimersHub(asyncio_hub.Hub):
+    """The part of :class:`aiohub.hub.Hub` that keeps the timers."""
+
+    timers_canceled: int
+
+    def open(self) -> None:
+        """Begin without timers."""
+        # Those without delay, in the order they were made: most are of this
+        # kind, and a heap would sort what is sorted.
+        self._soon: collections.deque[tuple[float, Any]] = (
+            collections.deque())
+
+    def forget_timers(self) -> None:
+        """Drop all timers."""
+        self._soon.clear()
+        self.timers.clear()
+        self.next_timers.clear()
+
+    def schedule_call_global(self, seconds: float, cb: Any, *args: Any,
+                             **kwargs: Any) -> Any:
+        """Have *cb* called in so many *seconds*; see eventlet's hub."""
+        timer = _task_greenlet.new_timer(seconds, cb, *args, **kwargs)
+        self.add_timer(timer)
+        return timer
+
+    def add_timer(self, timer: Any) -> float:
+        """Have *timer* called when its seconds have passed.
+
+        :returns: When that will be, by the hub's clock.
+        """
+        when: float = self.clock() + timer.seconds
+        if timer.seconds:
+            self.next_timers.append((when, timer))
+        else:
+            self._soon.append((when, timer))
+        return when
+
+    def get_timers_count(self) -> int:
+        """Return how many timers there are, canceled ones included."""
+        return len(self._soon) + len(self.timers) + len(self.next_timers)
+
+    def timer_canceled(self, timer: Any) -> None:
+        """Note that *timer* will not be called; the timer calls it.
+
+        When most timers are dead, they are taken out, in place: firing them
+        may be under way.
+        """
+        self.timers_canceled += 1
+        count = self.get_timers_count()
+        if count > 1000 and count / 2 <= self.timers_canceled:
+            self.timers_canceled = 0
+            self.timers[:] = [t for t in self.timers if not t[1].called]
+            self.next_timers[:] = [
+                t for t in self.next_timers if not t[1].called]
+            heapq.heapify(self.timers)
+
+    def fire_timers(self, when: float) -> None:
+        """Call the timers due at *when*, in the order of their times.
+
+        Timers made meanwhile wait for the next turn.
+        """
+        soon = self._soon
+        timers = self.timers
+        for _ in range(len(soon)):
+            if not soon:
+                # The hub was aborted by a callback, and this is the turn of
+                # its deputy that is finished now.
+                break
+            due, timer = soon.popleft()
+            while timers and timers[0][0] <= due:
+                self._fire(heapq.heappop(timers)[1])
+            self._fire(timer)
+        while timers and timers[0][0] <= when:
+            self._fire(heapq.heappop(timers)[1])
+
+    def _fire(self, timer: Any) -> None:
+        if timer.called:
+            self.timers_canceled -= 1
+            return
+        try:
+            timer()
+            if self.woken_parks:
+                self.step_parks()
+        except self.SYSTEM_EXCEPTIONS:
+            raise
+        except BaseException:
+            self.squelch_timer_exception(timer, sys.exc_info())

@@ -1,0 +1,433 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Green tasks: tasks whose coroutine may make green calls.
+
+A task drives its coroutine: it calls ``send()``, waits for the future that
+comes back, and calls again. Here it is given a :class:`GreenCoroutine`, which
+makes each of these *steps* in a greenlet of its own: it switches into that
+greenlet, which steps the real coroutine and comes back with what that yielded,
+returned or raised. So the task sees an ordinary coroutine.
+
+When the coroutine makes a green call, ``hub.switch()`` asks the
+:class:`GreenCoroutine` to wait. It gives the task a ``Park`` to wait for, in
+place of a future. Whoever wakes a greenlet calls its ``switch()`` or
+``throw()``, as eventlet always does, and those of a task's greenlet have its
+task make the next step, which then does the real switch. So the coroutine only
+ever runs inside of steps of its task, with ``asyncio.current_task()``, the
+context variables and the cancellation that asyncio promises; and as eventlet
+promises, it runs at once when it is woken.
+
+Greenlets that a library starts in a coroutine (SQLAlchemy, awaitlet) belong to
+its task: a green call in one of them parks the task, too. As those are of
+another class, they are woken outside of a step, and have one made for them
+before they go on.
+"""
+
+import asyncio
+from collections.abc import Callable
+from collections.abc import Coroutine
+from collections.abc import Generator
+import functools
+from typing import Any
+import weakref
+
+from eventlet import hubs
+import greenlet
+
+from aiohub import _park
+from aiohub import _task_greenlet
+from aiohub import _thrown
+
+#: Whether tasks are green; :func:`aiohub.setup` reads it from the config. It
+#: stays what it is when this module is loaded again.
+enabled: bool = globals().get('enabled', True)
+
+_NOTHING = _task_greenlet.NOTHING
+_getcurrent = greenlet.getcurrent
+# Not what TaskGreenlet makes of them.
+_switch = _task_greenlet.switch
+_throw = _task_greenlet.throw
+
+
+class GreenCoroutine(Coroutine[Any, Any, Any]):
+    """Makes the steps of a coroutine in a greenlet; what a task is given.
+
+    :param coro: The coroutine.
+    :param loop: The loop of the task.
+    """
+
+    __slots__ = ('_coro', 'loop', '_send', '_state', '_native', '_resume',
+                 '_stepper', '_awaits', 'park', '_later', '_task',
+                 '_cancelling', '_killed', '__weakref__')
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], loop: Any) -> None:
+        self._coro = coro
+        self.loop = loop
+        self._send = coro.send
+        #: How to resume: called with what the step is to do, a function and
+        #: its argument. None before the first step and after the last.
+        self._resume: Callable[[Any, Any], Any] | None = None
+        self.park: _park.Park | None = None
+        #: Exceptions that came while another was on its way, and the timers
+        #: that have raised them.
+        self._later: list[tuple[BaseException, Any]] | None = None
+        #: Whether it got a ``GreenletExit``.
+        self._killed = False
+        # The rest is set when there is a greenlet.
+
+    def __getattr__(self, name: str) -> Any:
+        # __name__, cr_await, ...: what is asked of a coroutine.
+        return getattr(self._coro, name)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coro.__await__()
+
+    def __repr__(self) -> str:
+        return repr(self._coro)
+
+    @property
+    def cr_frame(self) -> Any:
+        """The frame where the coroutine is: in a green call, the caller's."""
+        if self.park is not None:
+            return _task_greenlet.frame_of_caller(self.park.greenlet)
+        coro = self._coro
+        return getattr(coro, 'cr_frame', None) or getattr(
+            coro, 'gi_frame', None)
+
+    @property
+    def cr_code(self) -> Any:
+        """The code of :attr:`cr_frame`."""
+        if self.park is not None:
+            return self.cr_frame.f_code
+        coro = self._coro
+        return getattr(coro, 'cr_code', None) or getattr(
+            coro, 'gi_code', None)
+
+    # -- what a task calls
+
+    def send(self, value: Any) -> Any:
+        """Make a step; see :pep:`492`."""
+        resume = self._resume or self._start()
+        state = self._state
+        stepper = _getcurrent()
+        if stepper is not self._stepper:
+            self._step_from(stepper)
+        state.in_step = True
+        try:
+            resume(self._send, value)
+        except BaseException as exc:
+            self._complain(exc)
+        state.in_step = False
+        outcome = state.outcome
+        state.outcome = _NOTHING
+        if outcome is _NOTHING:
+            if state.error is not None:
+                raise self._end()
+            # The coroutine has switched to some other greenlet, which came
+            # here when it ended or waited. Whoever wakes the coroutine calls
+            # switch() of its greenlet.
+            outcome = self._new_park(self._greenlet)
+        self._awaits: Any = outcome
+        if self._later:
+            self._interrupt_again()
+        return outcome
+
+    def throw(self, typ: Any, value: Any = None, trace: Any = None) -> Any:
+        """Make a step that begins with an exception; see :pep:`492`."""
+        try:
+            if self._resume is None:
+                # It has not begun, or has ended: nothing of it runs.
+                return self._coro.throw(typ)
+            self._resume = functools.partial(
+                self._resume_throwing, self._resume,
+                _task_greenlet.exception(typ, value, trace))
+            return self.send(None)
+        finally:
+            # The traceback of what comes out refers to this frame.
+            del typ, value, trace
+
+    def _resume_throwing(
+        self, resume: Callable[[Any, Any], Any], error: BaseException,
+        *_: Any,
+    ) -> None:
+        self._resume = resume
+        resume(self._coro.throw, error)
+
+    def close(self) -> None:
+        """End a coroutine that waits; see :pep:`492`."""
+        self._coro.close()
+
+    def _start(self) -> Callable[[Any, Any], Any]:
+        native: Any = self.loop.spare_greenlets.take()
+        self._native = self._resume = native
+        green: _task_greenlet.TaskGreenlet = native.__self__
+        self._state = green.state
+        self._state.driver = weakref.ref(self)
+        stepper = _getcurrent()
+        self._step_from(stepper)
+        # That of the step, which is the task's.
+        green.gr_context = stepper.gr_context
+        self._awaits = None
+        self._task = weakref.ref(asyncio.current_task(self.loop))
+        resume: Callable[[Any, Any], Any] = native
+        return resume
+
+    @property
+    def _greenlet(self) -> _task_greenlet.TaskGreenlet:
+        # Not kept: Spare.give_back() counts who refers to it.
+        native: Any = self._native
+        green: _task_greenlet.TaskGreenlet = native.__self__
+        return green
+
+    def _step_from(self, stepper: greenlet.greenlet) -> None:
+        """Come back to *stepper* at the end of a step."""
+        self._stepper = self._greenlet.parent = stepper
+        self._state.back = _switch.__get__(stepper)
+
+    def _end(self) -> BaseException:
+        """Let go of the greenlet; return what the coroutine ended with."""
+        state = self._state
+        error, state.error = state.error, None
+        later, self._later = self._later, None
+        native = self._native
+        self._resume = self.park = None
+        del self._native, self._awaits, self._stepper, self._state
+        del state.back
+        self.loop.spare_greenlets.give_back(native)
+        assert error is not None
+        _thrown.undisguise(error)
+        if self._killed and _thrown.is_exit(error):
+            cancelled = asyncio.CancelledError()
+            cancelled.__cause__ = error
+            return cancelled
+        if isinstance(error, StopIteration):
+            for late, timer in later or ():
+                if isinstance(late, asyncio.CancelledError) and (
+                        not self._is_taken_back(late, timer)):
+                    # As asyncio does with a task that is cancelled while it
+                    # makes its last step.
+                    return late
+        return error
+
+    def _complain(self, error: BaseException) -> None:
+        """Deal with what another greenlet raised when it ended."""
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            # For the main greenlet, and not for this task.
+            self.loop.call_soon(_raise, error)
+        else:
+            hubs.get_hub().squelch_generic_exception(
+                (type(error), error, error.__traceback__))
+
+    # -- green calls
+
+    def wait(self, current: greenlet.greenlet) -> Any:
+        """Wait for a wake-up, in a green call; see ``hub.switch()``.
+
+        Orders of events. It is woken with ``TaskGreenlet.switch()``, by the
+        hub: the task makes a step at once, and that goes on here. The task
+        is cancelled: the step raises here. It is cancelled, then woken,
+        before that step: it goes on with what it was woken with, which may
+        be an item of a queue, and the cancellation is raised where it waits
+        next. *current* is not the task's greenlet but a child of it: then it
+        is woken outside of a step, and has the task make one.
+
+        :param current: The greenlet that waits: the task's, or another that
+            belongs to it.
+        """
+        state = self._state
+        if not state.in_step:
+            self.rejoin()
+        state.outcome = self._new_park(current)
+        try:
+            return state.back()
+        finally:
+            if not state.in_step:
+                self.rejoin()
+
+    def can_wait(self) -> bool:
+        """Whether :meth:`wait` can be called: the task is at a step or can be.
+
+        It cannot while it awaits: then a greenlet that belongs to it has
+        gone on alone.
+        """
+        return self._resume is not None and (
+            self._state.in_step or self.park is not None)
+
+    def rejoin(self) -> None:
+        """Have the task make a step that goes on here."""
+        park = self.park
+        if park is not None:
+            park.wake_from_child(_getcurrent())
+            while not self._state.in_step:
+                _switch(hubs.get_hub().greenlet)
+
+    def _new_park(self, current: greenlet.greenlet) -> _park.Park:
+        park = self.park = _park.Park(self, current, self.loop)
+        self._resume = park.resume
+        return park
+
+    def unpark(self) -> None:
+        """Be in a step again; the park calls it."""
+        self.park = None
+        self._resume = self._native
+
+    def wake(self, green: greenlet.greenlet, args: tuple[Any, ...],
+             kwargs: dict[str, Any]) -> None:
+        """Wake the task if *green* is in a green call."""
+        park = self.park
+        if park is not None and park.greenlet is green:
+            park.wake(functools.partial(_switch, green, *args, **kwargs))
+
+    def interrupt(self, error: BaseException, timer: Any = None) -> None:
+        """Raise *error* where the task waits.
+
+        :param timer: The timer that does it. What it has raised is dropped
+            if it is cancelled before the task has got that.
+        """
+        self.note_kill(error)
+        park = self.park
+        if park is not None:
+            park.wake(functools.partial(
+                self._raise_in, park.greenlet, error), error, timer)
+        elif self._resume is None:
+            pass  # it has ended
+        elif self._resume is not self._native or (
+                self._awaits is not None and _thrown.ends(self._awaits)):
+            # Another is on its way, or what is awaited ends already: perhaps
+            # because the task was cancelled, and that is raised first; or
+            # with a result, which might be lost.
+            self.put_off(error, timer)
+        else:
+            self._resume = functools.partial(self._raise_at_await, error)
+            # How often the task was cancelled by others. In an await of
+            # nothing, as of asyncio.sleep(0), nothing is cancelled here.
+            self._cancelling = -1
+            if self._awaits is not None:
+                task = self._task()
+                self._cancelling = 0 if task is None else task.cancelling()
+                self._awaits.cancel()
+
+    def throw_into(self, green: greenlet.greenlet, timer: Any,
+                   *args: Any) -> None:
+        """Do what a timer does that was to call ``green.throw``.
+
+        If *green* is one that belongs to the task, it is outside of any step,
+        and may wait for the task. So this is raised where the task waits, and
+        from there gets to *green*.
+        """
+        if self._resume is None or self._state.in_step:
+            green.throw(*args)
+        else:
+            self.interrupt(_task_greenlet.exception(*args), timer)
+
+    def note_kill(self, error: BaseException) -> None:
+        """Note that *error* is about to be raised in the task."""
+        if isinstance(error, greenlet.GreenletExit):
+            self._killed = True
+
+    def _raise_in(self, green: greenlet.greenlet,
+                  error: BaseException) -> None:
+        """Resume *green* with *error*, in its green call."""
+        if green is not self._greenlet:
+            error = _thrown.survive_greenlet(error)
+        _throw(green, _thrown.disguise(error))
+
+    def _raise_at_await(self, error: BaseException,
+                        function: Callable[[Any], Any],
+                        argument: Any) -> None:
+        """Resume with *error*, when what was awaited has ended."""
+        self._resume = self._native
+        if function != self._send:
+            if not isinstance(argument, asyncio.CancelledError):
+                # What the cleanup raises goes first, as out of any finally.
+                error = argument
+            else:
+                task = self._task()
+                if task is not None and task.cancelling() > self._cancelling:
+                    self.put_off(argument)
+        self._native(self._coro.throw, _thrown.disguise(
+            _thrown.survive_greenlet(error)))
+
+    def put_off(self, error: BaseException, timer: Any = None) -> None:
+        """Raise *error* where the task waits next."""
+        if self._later is None:
+            self._later = []
+        self._later.append((error, timer))
+
+    def _interrupt_again(self) -> None:
+        assert self._later is not None
+        while self._later:
+            error, timer = self._later.pop(0)
+            if not self._is_taken_back(error, timer):
+                self.interrupt(error, timer)
+                break
+
+    def _is_taken_back(self, error: BaseException, timer: Any) -> bool:
+        """Whether what was put off is not to be raised any more."""
+        if timer is not None:
+            return bool(timer.given_up)
+        if isinstance(error, asyncio.CancelledError):
+            # As of Python 3.13 uncancel() does.
+            task = self._task()
+            return task is not None and not task.cancelling()
+        return False
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+# Some make tasks without the loop: aiohttp's server does, for each connection.
+# Task is a C type, and nothing that it calls could see the coroutine first. So
+# asyncio.Task becomes a class that, called, makes a plain task of a green
+# coroutine, and that otherwise stands for the plain one.
+
+_PlainTask: Any = getattr(asyncio.Task, 'aiohub_plain', asyncio.Task)
+
+
+class _MakesGreenTasks(type):
+    def __call__(cls, coro: Any, *args: Any, **kwargs: Any) -> Any:
+        loop = kwargs.get('loop') or asyncio._get_running_loop()
+        if (enabled and hasattr(loop, 'spare_greenlets')
+                and type(coro) is not GreenCoroutine
+                and asyncio.iscoroutine(coro)):
+            coro = GreenCoroutine(coro, loop)
+        if cls is Task:
+            return _PlainTask(coro, *args, **kwargs)
+        return super().__call__(coro, *args, **kwargs)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        if cls is Task:
+            return isinstance(instance, _PlainTask)
+        return super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        if cls is Task:
+            return issubclass(subclass, _PlainTask)
+        return super().__subclasscheck__(subclass)
+
+
+class Task(_PlainTask, metaclass=_MakesGreenTasks):  # type: ignore[misc]
+    __doc__ = _PlainTask.__doc__
+    __module__ = _PlainTask.__module__
+    aiohub_plain = _PlainTask
+
+
+def replace_task_class() -> None:
+    """Have tasks be green that are made by calling ``asyncio.Task``.
+
+    When the first loop is made, and not when this is imported. Who has
+    imported the name from asyncio before keeps the plain class.
+    """
+    tasks: Any = asyncio.tasks
+    tasks.Task = asyncio.Task = Task  # type: ignore[misc]

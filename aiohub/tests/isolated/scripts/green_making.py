@@ -1,0 +1,744 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Tasks are green however they are made, and whatever they are made of.
+
+With the functions and classes of asyncio, eager or not, with a task factory
+of the program; of coroutines, generators, and objects that behave like them.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+import contextvars
+import inspect
+import sys
+import types
+from typing import Any
+
+import cases
+import meanwhile
+import mode
+
+import aiohub
+import eventlet
+from eventlet import event
+
+variable = contextvars.ContextVar('variable', default=None)
+loop = aiohub.get_loop()
+
+
+class Stop(Exception):
+    pass
+
+
+def in_task(function):
+    """Decorator: the coroutine function is a case, run as a task."""
+    cases.add(function.__name__, lambda: aiohub.await_(function()))
+    return function
+
+
+def others_go_on():
+    """Wait in a green call until a task and a green thread have run."""
+    done = [event.Event(), event.Event()]
+
+    async def send():
+        eventlet.sleep(0)
+        await asyncio.sleep(0)
+        done[0].send()
+
+    task = asyncio.get_running_loop().create_task(send())
+    eventlet.spawn_n(done[1].send)
+    for one in done:
+        one.wait()
+    return task
+
+
+async def work(value=1):
+    """What can only be done by a green task, and all that it promises."""
+    who = meanwhile.Who()
+    assert who.task is not None
+    for _ in range(2):
+        others_go_on()
+        who.check()
+        await asyncio.sleep(0)
+        who.check()
+    return value
+
+
+def is_done(task):
+    assert task.result() == 1
+    return True
+
+
+# -- with what they are made
+
+@in_task
+async def by_create_task():
+    assert await asyncio.create_task(work()) == 1
+    assert await asyncio.get_running_loop().create_task(work()) == 1
+    assert await asyncio.ensure_future(work()) == 1
+    assert await asyncio.ensure_future(work(), loop=loop) == 1
+    task = asyncio.create_task(work())
+    assert asyncio.ensure_future(task) is task
+    await task
+
+
+@in_task
+async def by_the_class():
+    for cls in (asyncio.Task, asyncio.tasks.Task):
+        task = cls(work(), loop=loop)
+        assert isinstance(task, asyncio.Task) and await task == 1
+        task = cls(work(), name='mine', context=contextvars.Context())
+        assert task.get_name() == 'mine' and await task == 1
+
+
+class OwnTask(asyncio.Task):
+    """A library's own class."""
+
+    def __init__(self, coro: Any, **kwargs: Any) -> None:
+        super().__init__(coro, **kwargs)
+        self.own = True
+
+
+@in_task
+async def by_a_class_of_its_own():
+    task = OwnTask(work(), loop=loop)
+    assert task.own and isinstance(task, asyncio.Task)
+    assert await task == 1
+
+
+@in_task
+async def by_gather():
+    assert await asyncio.gather(work(), work(2), work(3)) == [1, 2, 3]
+
+
+@in_task
+async def by_group():
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work()) for _ in range(3)]
+        await work()
+    assert all(map(is_done, tasks))
+
+
+@in_task
+async def by_wait_for():
+    assert await asyncio.wait_for(work(), 60) == 1
+    async with asyncio.timeout(60):
+        assert await work() == 1
+    assert await asyncio.shield(work()) == 1
+    assert [await one for one in asyncio.as_completed(
+        [work(), work()])] == [1, 1]
+
+
+@in_task
+async def by_a_thread():
+    def run():
+        # After patching, the futures of threads wait greenly.
+        if not mode.PATCHED:
+            future = asyncio.run_coroutine_threadsafe(work(), loop)
+            assert future.result(60) == 1
+        return aiohub.from_thread.run(work)
+
+    assert await asyncio.to_thread(run) == 1
+
+
+@in_task
+async def by_the_bridge():
+    assert aiohub.await_(work()) == 1
+    assert eventlet.spawn(aiohub.await_, work()).wait() == 1
+    assert aiohub.spawn_for_awaitable(work()).wait() == 1
+    assert aiohub.async_to_sync(work)() == 1
+
+
+@in_task
+async def by_callbacks():
+    tasks = []
+    loop.call_soon(lambda: tasks.append(loop.create_task(work())))
+    loop.call_later(0, lambda: tasks.append(asyncio.create_task(work())))
+    loop.call_soon_threadsafe(
+        lambda: tasks.append(asyncio.ensure_future(work())))
+    eventlet.spawn_n(lambda: tasks.append(loop.create_task(work())))
+    while len(tasks) < 4:
+        await asyncio.sleep(0)
+    await asyncio.wait(tasks)
+    assert all(map(is_done, tasks))
+
+
+@in_task
+async def names():
+    task = asyncio.create_task(work(), name='mine')
+    assert task.get_name() == 'mine' and "name='mine'" in repr(task)
+    task.set_name('other')
+    await task
+    assert task.get_name() == 'other'
+    task = asyncio.create_task(work())
+    assert task.get_name().startswith('Task-')
+    await task
+
+
+@in_task
+async def what_a_task_says():
+    coro = work()
+    task = asyncio.create_task(coro)
+    made = task.get_coro()
+    assert asyncio.iscoroutine(made) and inspect.isawaitable(made)
+    assert made.__name__ == 'work' == made.__qualname__
+    assert 'work' in repr(task) and 'work' in repr(made)
+    await task
+    try:
+        made.send(None)
+    except RuntimeError as exc:
+        assert 'cannot reuse' in str(exc), exc
+    else:
+        raise AssertionError
+
+
+@in_task
+async def contexts():
+    context = contextvars.Context()
+
+    async def count():
+        value = (variable.get() or 0) + 1
+        others_go_on()
+        await asyncio.sleep(0)
+        variable.set(value)
+        eventlet.sleep(0)
+        assert variable.get() == value
+        return asyncio.create_task(look())
+
+    async def look():
+        eventlet.sleep(0)
+        return variable.get()
+
+    variable.set('outer')
+    for number in range(1, 4):
+        task = await asyncio.create_task(count(), context=context)
+        assert context[variable] == number == await task
+    assert variable.get() == 'outer'
+
+
+@in_task
+async def shared_context():
+    """Of two tasks that wait in turns: what one sets, the other sees."""
+    context = contextvars.Context()
+    turns = []
+
+    async def take_turns(name):
+        for _ in range(5):
+            eventlet.sleep(0)
+            variable.set(name)
+            assert variable.get() == name
+            await asyncio.sleep(0)
+            turns.append((name, variable.get()))
+            done = event.Event()
+            loop.call_soon(done.send)
+            done.wait()
+            turns.append((name, variable.get()))
+
+    await asyncio.gather(*(
+        asyncio.create_task(take_turns(name), context=context)
+        for name in 'abcde'))
+    assert any(name != value for name, value in turns), turns
+    assert context[variable] in 'abcde' and variable.get() is None
+
+
+@in_task
+async def shared_context_in_use():
+    """A task is woken while another one runs in their context."""
+    context = contextvars.copy_context()
+    done = [event.Event() for _ in range(3)]
+
+    async def wait(number):
+        assert done[number].wait() == 'result'
+        await asyncio.sleep(0)
+        return number
+
+    async def wake():
+        for one in done:
+            one.send('result')
+        # They are woken by the hub; it comes here while this one is waiting.
+        eventlet.sleep(0)
+        await asyncio.sleep(0)
+        return 3
+
+    tasks = [asyncio.create_task(wait(number), context=context)
+             for number in range(3)]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(wake(), context=context))
+    assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+
+
+# -- of what they are made
+
+@types.coroutine
+def generator(value=1):
+    who = meanwhile.Who()
+    others_go_on()
+    who.check()
+    yield
+    who.check()
+    yield from asyncio.sleep(0).__await__()
+    who.check()
+    return (yield from work(value).__await__())
+
+
+class Awaitable:
+    def __await__(self):
+        meanwhile.Who()
+        others_go_on()
+        return (yield from work().__await__())
+
+
+class Compiled:
+    """What Cython makes of a coroutine: no type that Python knows.
+
+    It has frames only while it runs, and no ``cr_`` attributes.
+    """
+
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self.coro = coro
+        self.__name__ = self.__qualname__ = 'compiled'
+
+    def send(self, value: Any) -> Any:
+        return self.coro.send(value)
+
+    def throw(self, *args: Any) -> Any:
+        return self.coro.throw(*args)
+
+    def close(self) -> None:
+        self.coro.close()
+
+    def __await__(self) -> Any:
+        return self.coro.__await__()
+
+
+@in_task
+async def of_generators():
+    assert await generator() == 1
+    assert await asyncio.gather(generator(), generator(2)) == [1, 2]
+    assert await asyncio.ensure_future(generator()) == 1
+    assert aiohub.await_(generator()) == 1
+    if sys.version_info < (3, 12):
+        # Since then that is no coroutine for asyncio.
+        assert await asyncio.create_task(generator()) == 1
+
+
+@in_task
+async def of_awaitables():
+    assert await Awaitable() == 1
+    assert await asyncio.gather(Awaitable(), Awaitable()) == [1, 1]
+    assert await asyncio.wait_for(Awaitable(), 60) == 1
+
+
+@in_task
+async def of_compiled_coroutines():
+    assert await asyncio.create_task(Compiled(work())) == 1
+    assert await Compiled(work()) == 1
+    task = asyncio.create_task(Compiled(work()))
+    await asyncio.sleep(0)
+    assert 'compiled' in repr(task), repr(task)
+    task.get_stack()
+    task.print_stack(file=cases.io.StringIO())
+    await task
+    task = asyncio.create_task(Compiled(asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+@in_task
+async def of_compiled_that_fail():
+    async def fail(wait):
+        await work()
+        if wait:
+            eventlet.sleep(0)
+        raise Stop
+
+    for wait in (True, False):
+        for coro in (fail(wait), Compiled(fail(wait))):
+            task = asyncio.create_task(coro)
+            await asyncio.wait([task])
+            assert isinstance(task.exception(), Stop)
+
+
+@in_task
+async def of_asynchronous_generators():
+    async def count():
+        for number in range(3):
+            yield await work(number)
+
+    numbers = count()
+    assert await asyncio.ensure_future(anext(numbers)) == 0
+    assert await asyncio.gather(anext(numbers, None)) == [1]
+    assert [number async for number in numbers] == [2]
+
+
+@in_task
+async def of_what_is_no_coroutine():
+    """asyncio's errors are what they were."""
+    for wrong in (1, None, asyncio.sleep, Awaitable()):
+        try:
+            asyncio.create_task(wrong)
+        except TypeError as exc:
+            assert 'a coroutine was expected' in str(exc), exc
+        else:
+            raise AssertionError
+
+
+@in_task
+async def that_raise():
+    """Before and after they wait, with every kind of exception."""
+    class OwnBase(BaseException):
+        pass
+
+    async def fail(error, count):
+        for _ in range(count):
+            eventlet.sleep(0)
+        raise error
+
+    for count in (0, 1):
+        for cls in (Stop, OwnBase, ValueError, GeneratorExit, TimeoutError):
+            error = cls()
+            task = asyncio.create_task(fail(error, count))
+            await asyncio.wait([task])
+            assert task.exception() is error
+        task = asyncio.create_task(fail(asyncio.CancelledError(), count))
+        await asyncio.wait([task])
+        assert task.cancelled()
+        for cls in (StopIteration, StopAsyncIteration):
+            task = asyncio.create_task(fail(cls(1), count))
+            await asyncio.wait([task])
+            assert isinstance(task.exception(), (RuntimeError, cls))
+
+
+@in_task
+async def that_return_at_once():
+    async def value(value):
+        return value
+
+    for one in (1, None, Stop(), StopIteration(1), (), (1, 2)):
+        assert await asyncio.create_task(value(one)) is one
+        assert aiohub.await_(value(one)) is one
+
+
+@in_task
+async def that_yield_nonsense():
+    @types.coroutine
+    def nonsense(what):
+        try:
+            yield what
+        except RuntimeError as exc:
+            eventlet.sleep(0)
+            return str(exc)
+
+    async def run(what):
+        return await nonsense(what)
+
+    assert 'Task got bad yield: 7' in await asyncio.create_task(run(7))
+    future = asyncio.new_event_loop().create_future()
+    future.get_loop().close()
+    future._asyncio_future_blocking = True
+    assert 'different loop' in await asyncio.create_task(run(future))
+
+
+# -- a task factory of the program
+
+def with_factory(factory):
+    """Decorator: a case that is run with a task factory."""
+    def decorate(function):
+        async def run():
+            loop.set_task_factory(factory)
+            try:
+                assert loop.get_task_factory() is not None
+                await function()
+            finally:
+                loop.set_task_factory(None)
+            assert loop.get_task_factory() is None
+
+        cases.add(function.__name__, lambda: aiohub.await_(run()))
+        return function
+
+    return decorate
+
+
+made: list[Any] = []
+
+
+def plain(loop, coro, **kwargs):
+    assert asyncio.iscoroutine(coro)
+    made.append(coro.__qualname__)
+    return asyncio.Task(coro, loop=loop, **kwargs)
+
+
+@with_factory(plain)
+async def factory():
+    made.clear()
+    assert await asyncio.create_task(work(), name='mine') == 1
+    assert 'work' in made
+    made.clear()
+    assert await asyncio.gather(work(), work()) == [1, 1]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work())
+    context = contextvars.copy_context()
+    assert await asyncio.create_task(work(), context=context) == 1
+    assert made.count('work') == 4
+
+
+def without_context(loop, coro):
+    """As they were before 3.11; it is called without a context."""
+    return asyncio.Task(coro, loop=loop)
+
+
+if sys.version_info < (3, 13, 3):
+    @with_factory(without_context)
+    async def factory_without_context():
+        assert await asyncio.create_task(work()) == 1
+        assert await asyncio.create_task(work(), name='mine') == 1
+        assert await asyncio.gather(work(), work()) == [1, 1]
+
+
+def own_class(loop, coro, **kwargs):
+    return OwnTask(coro, loop=loop, **kwargs)
+
+
+@with_factory(own_class)
+async def factory_of_own_class():
+    task = asyncio.create_task(work())
+    assert task.own and await task == 1
+
+
+def wrapping(loop, coro, **kwargs):
+    """What tracing libraries do: a coroutine around each."""
+    async def wrapper():
+        # Before it, and after.
+        eventlet.sleep(0)
+        variable.set('wrapped')
+        try:
+            return await coro
+        finally:
+            made.append('wrapper')
+            eventlet.sleep(0)
+
+    return asyncio.Task(wrapper(), loop=loop, **kwargs)
+
+
+@with_factory(wrapping)
+async def factory_that_wraps():
+    made.clear()
+    assert await asyncio.create_task(work()) == 1
+    assert await asyncio.gather(work(), work()) == [1, 1]
+    assert made.count('wrapper') >= 3
+
+    async def fail():
+        assert variable.get() == 'wrapped'
+        others_go_on()
+        raise Stop
+
+    task = asyncio.create_task(fail())
+    await asyncio.wait([task])
+    assert isinstance(task.exception(), Stop)
+    task = asyncio.create_task(asyncio.sleep(60))
+    await asyncio.sleep(0)
+    eventlet.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+def chained(loop, coro, **kwargs):
+    return plain(loop, Compiled(coro), **kwargs)
+
+
+@with_factory(chained)
+async def factory_that_chains():
+    assert await asyncio.gather(work(), work()) == [1, 1]
+
+
+def waiting(loop, coro, **kwargs):
+    """A factory that makes a green call itself, in the task that calls it."""
+    eventlet.sleep(0)
+    return asyncio.Task(coro, loop=loop, **kwargs)
+
+
+@with_factory(waiting)
+async def factory_that_waits():
+    assert await asyncio.create_task(work()) == 1
+
+
+# -- eager tasks
+
+async def park_at_once():
+    who = meanwhile.Who()
+    eventlet.sleep(0)
+    who.check()
+    return await work()
+
+
+async def end_at_once():
+    assert asyncio.current_task() is not None
+    return 1
+
+
+async def fail_at_once():
+    raise Stop
+
+
+async def await_at_once():
+    who = meanwhile.Who()
+    await asyncio.sleep(0)
+    who.check()
+    return await work()
+
+
+async def nested():
+    who = meanwhile.Who()
+    tasks = [asyncio.create_task(function())
+             for function in (park_at_once, end_at_once, await_at_once)]
+    who.check()
+    eventlet.sleep(0)
+    who.check()
+    assert await asyncio.gather(*tasks) == [1, 1, 1]
+    return 1
+
+
+async def spawn_at_once():
+    who = meanwhile.Who()
+    assert eventlet.spawn(int, 1).wait() == 1
+    who.check()
+    return 1
+
+
+EAGER = (park_at_once, end_at_once, await_at_once, nested, spawn_at_once)
+
+
+def check_eager(task, function):
+    """It has been started when there is a task."""
+    assert task.done() is (function is end_at_once), (task, function)
+
+
+async def eager_in_task():
+    who = meanwhile.Who()
+    for function in EAGER:
+        task = asyncio.create_task(function())
+        who.check()
+        check_eager(task, function)
+        assert await task == 1
+        who.check()
+    task = asyncio.create_task(fail_at_once())
+    who.check()
+    assert isinstance(task.exception(), Stop)
+
+
+async def eager_in_callback():
+    tasks = []
+
+    def make(function):
+        assert asyncio.current_task() is None
+        hub_greenlet = eventlet.getcurrent()
+        task = loop.create_task(function())
+        assert asyncio.current_task() is None
+        assert eventlet.getcurrent() is hub_greenlet
+        check_eager(task, function)
+        tasks.append(task)
+
+    for function in EAGER:
+        loop.call_soon(make, function)
+        loop.call_later(0, make, function)
+    while len(tasks) < 2 * len(EAGER):
+        await asyncio.sleep(0)
+    assert set(await asyncio.gather(*tasks)) == {1}
+
+
+async def eager_in_green_thread():
+    def make():
+        who = meanwhile.Who()
+        for function in EAGER:
+            task = loop.create_task(function())
+            who.check()
+            check_eager(task, function)
+            assert aiohub.await_(task) == 1
+            who.check()
+        return 1
+
+    threads = [eventlet.spawn(make) for _ in range(3)]
+    for thread in threads:
+        assert thread.wait() == 1
+
+
+async def eager_contexts():
+    context = contextvars.Context()
+
+    async def set_and_wait(value):
+        variable.set(value)
+        others_go_on()
+        assert variable.get() == value
+        await asyncio.sleep(0)
+        assert variable.get() == value
+        return 1
+
+    variable.set('outer')
+    task = asyncio.create_task(set_and_wait('inner'))
+    other = asyncio.create_task(set_and_wait('given'), context=context)
+    assert variable.get() == 'outer' and context[variable] == 'given'
+    assert await asyncio.gather(task, other) == [1, 1]
+    assert variable.get() == 'outer'
+
+
+async def eager_cancelled():
+    for function in (park_at_once, await_at_once):
+        task = asyncio.create_task(function())
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+
+async def eager_by_the_class():
+    who = meanwhile.Who()
+    for function in EAGER:
+        task = asyncio.Task(function(), loop=loop, eager_start=True)
+        who.check()
+        check_eager(task, function)
+        assert await task == 1
+
+
+if sys.version_info >= (3, 12):
+    class EagerTask(asyncio.Task):
+        pass
+
+    FACTORIES = (
+        asyncio.eager_task_factory,
+        asyncio.create_eager_task_factory(asyncio.Task),
+        asyncio.create_eager_task_factory(EagerTask),
+        lambda loop, coro, **kwargs: asyncio.Task(
+            coro, loop=loop, eager_start=True, **kwargs))
+    for number, eager_factory in enumerate(FACTORIES):
+        for function in (eager_in_task, eager_in_callback,
+                         eager_in_green_thread, eager_contexts,
+                         eager_cancelled, eager_by_the_class):
+            async def run(function=function):
+                await function()
+
+            run.__name__ = '%s:%d' % (function.__name__, number)
+            with_factory(eager_factory)(run)
+
+    @in_task
+    async def eager_without_factory():
+        await eager_by_the_class()
+
+
+# In the main greenlet, as the main task of a program; the hub may not have
+# run yet.
+assert aiohub.await_(work()) == 1
+cases.run_all()
+mode.done()

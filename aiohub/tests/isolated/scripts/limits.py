@@ -1,0 +1,182 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the page on limits says does not work, does not work as it says.
+
+When one of these fails, the page can shrink.
+"""
+
+import asyncio
+from asyncio import Task as PlainTask  # before there is a loop of aiohub
+import gc
+import sys
+import weakref
+
+import cases
+import mode
+
+import aiohub
+import eventlet
+from eventlet import event
+
+loop = aiohub.get_loop()
+
+
+@cases.case
+def task_class_of_before_is_not_green():
+    async def current():
+        return eventlet.getcurrent()
+
+    assert aiohub.await_(PlainTask(current(), loop=loop)) is loop.runs_in
+    assert aiohub.await_(current()) is not loop.runs_in
+    task = asyncio.Task(current(), loop=loop)
+    assert isinstance(task, asyncio.Task)
+    assert aiohub.await_(task) is not loop.runs_in
+
+
+@cases.case
+def get_coro():
+    async def work():
+        return asyncio.current_task().get_coro()
+
+    coro = work()
+    given = aiohub.await_(coro)
+    assert given is not coro
+    assert given.__name__ == 'work' and given.cr_code is coro.cr_code
+
+
+@cases.case
+def timeout_is_a_cancelled_error():
+    async def work():
+        with eventlet.Timeout(0.01) as timeout:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError as exc:
+                assert exc is timeout and isinstance(exc, eventlet.Timeout)
+                assert type(exc) is not eventlet.Timeout
+                return 'swallowed'
+
+    assert aiohub.await_(work()) == 'swallowed'
+
+
+def group_around(wait):
+    async def work():
+        with eventlet.Timeout(0.01) as timeout:
+            try:
+                async with asyncio.TaskGroup():
+                    await wait()
+            except BaseExceptionGroup as group:
+                assert group.exceptions == (timeout,)
+                return 'group'
+            except eventlet.Timeout as exc:
+                assert exc is timeout
+                return 'timeout'
+
+    return aiohub.await_(work())
+
+
+@cases.case
+def timeout_in_the_body_of_a_group():
+    async def green():
+        eventlet.sleep(60)
+
+    async def awaits():
+        await asyncio.sleep(60)
+
+    expected = 'timeout' if sys.version_info >= (3, 13) else 'group'
+    assert group_around(green) == expected
+    assert group_around(awaits) == expected
+
+
+class Token:
+    pass
+
+
+def is_collected(wait) -> bool:
+    """Whether a task is that waits for what nobody else refers to."""
+    async def work(token):
+        await wait()
+
+    # asyncio tells that it was destroyed while it was pending.
+    loop.set_exception_handler(lambda *_: None)
+    token = Token()
+    reference = weakref.ref(token)
+    task = loop.create_task(work(token))
+    cases.turns()
+    assert not task.done()
+    del task, token
+    for _ in range(3):
+        gc.collect()
+        cases.turns()
+    loop.set_exception_handler(None)
+    return reference() is None
+
+
+def dropped_in_a_green_call():
+    async def green():
+        event.Event().wait()
+
+    async def awaits():
+        await asyncio.get_running_loop().create_future()
+
+    assert is_collected(awaits)
+    assert not is_collected(green)
+
+
+@cases.case
+def asyncio_run_in_a_green_thread():
+    async def work():
+        raise AssertionError('it ran')
+
+    coro = work()
+    try:
+        asyncio.run(coro)
+    except RuntimeError as exc:
+        assert 'running event loop' in str(exc)
+    else:
+        raise AssertionError('it was not refused')
+    coro.close()
+
+
+@cases.case
+def plain_await_of_a_green_thread():
+    """Its cleanup is not waited for when the task is cancelled."""
+    ended = []
+    cleaned = event.Event()
+
+    def green():
+        try:
+            event.Event().wait()
+        finally:
+            cleaned.wait()
+            ended.append(True)
+
+    async def work():
+        await eventlet.spawn(green)
+
+    task = loop.create_task(work())
+    cases.turns()
+    task.cancel()
+    cases.until(task.done)
+    assert not ended
+    if mode.HUB == 'epolls':
+        assert isinstance(task.exception(), BaseException)
+    else:
+        assert task.cancelled()
+    cleaned.send()
+    cases.turns()
+
+
+cases.run_all()
+# Leaves a task behind, which a case must not.
+eventlet.spawn(dropped_in_a_green_call).wait()
+mode.done()

@@ -1,0 +1,109 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Runs the scripts about green tasks; each says in its docstring what it does.
+"""
+
+from aiohub.tests import isolated
+
+
+@isolated.expand
+class TestLogging(isolated.ScriptTestCase):
+    @isolated.in_modes(*isolated.ON, 'setup-later-patched', 'epolls-patched',
+                       'asyncio-patched')
+    def test_contended(self, mode):
+        self.run_script('logging_contended.py', mode)
+
+    def test_mutex(self):
+        for mode, steps in (
+                ('env', 'patch log'),
+                ('env', 'import patch log'),
+                ('env', 'aiohub hub import patch log'),
+                ('env', 'patch import reload log'),
+                ('env', 'patch log-in-thread'),
+                ('env', 'gone'),
+                ('setup-later', 'aiohub setup patch log'),
+                ('setup-later', 'patch setup log'),
+                ('setup-later', 'patch log setup'),
+                ('setup-later', 'import setup patch log'),
+                ('setup-later', 'import patch log setup'),
+                ('setup-later', 'patch import setup log'),
+                ('setup-later', 'use-asyncio patch log use'),
+                ('setup-later', 'use-asyncio patch log hold use'),
+                ('setup-later', 'use-asyncio import use patch log'),
+                ('setup-later', 'use-asyncio patch use log')):
+            with self.subTest(mode=mode, steps=steps):
+                self.run_script('logging_mutex.py', mode, *steps.split())
+
+
+# Patched; in "env" and "epolls" the same with eventlet's own names.
+PATCHED = ('env-patched', 'setup-patched', 'epolls-patched')
+
+
+@isolated.expand
+class TestGreenCalls(isolated.ScriptTestCase):
+    @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_waits(self, mode):
+        self.run_script('green_waits.py', mode)
+
+    @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_io(self, mode):
+        self.run_script('green_io.py', mode)
+
+    @isolated.in_modes(*PATCHED)
+    def test_locals(self, mode):
+        self.run_script('green_locals.py', mode)
+
+    @isolated.in_modes('env', *PATCHED)
+    def test_asyncio(self, mode):
+        self.run_script('green_asyncio.py', mode)
+
+    @isolated.in_modes('env', *PATCHED)
+    def test_making(self, mode):
+        self.run_script('green_making.py', mode)
+
+
+@isolated.expand
+class TestCallbacks(isolated.ScriptTestCase):
+    @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_callbacks(self, mode):
+        self.run_script('green_callbacks.py', mode)
+
+    @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_meanwhile(self, mode):
+        self.run_script('green_callbacks_meanwhile.py', mode)
+
+
+@isolated.expand
+class TestLibraries(isolated.ScriptTestCase):
+    @isolated.in_modes(*PATCHED)
+    def test_sqlalchemy(self, mode):
+        self.run_script('green_sqlalchemy.py', mode)
+
+    @isolated.in_modes(*PATCHED)
+    def test_aiohttp(self, mode):
+        self.run_script('green_aiohttp.py', mode)
+
+    @isolated.in_modes('env', *PATCHED)
+    def test_httpx(self, mode):
+        self.run_script('green_httpx.py', mode)
+
+    @isolated.in_modes('env', *PATCHED)
+    def test_anyio(self, mode):
+        self.run_script('green_anyio.py', mode)
+
+
+@isolated.expand
+class TestLimits(isolated.ScriptTestCase):
+    @isolated.in_modes('env', 'setup-patched', 'epolls-patched')
+    def test_limits(self, mode):
+        self.run_script('limits.py', mode)
