@@ -21,8 +21,20 @@ from aiohub.tests import isolated
 @isolated.expand
 class TestBridgeCancel(isolated.ScriptTestCase):
     @isolated.in_modes(*isolated.EVERY_HUB)
-    def test_bridge_cancel(self, mode):
-        self.run_script('bridge_cancel.py', mode)
+    def test_bridge_cancel_green(self, mode):
+        self.run_script('bridge_cancel_green.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_bridge_cancel_async(self, mode):
+        self.run_script('bridge_cancel_async.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_bridge_cancel_options(self, mode):
+        self.run_script('bridge_cancel_options.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_bridge_cancel_wrappers(self, mode):
+        self.run_script('bridge_cancel_wrappers.py', mode)
 
     @isolated.in_modes(*isolated.EVERY_HUB)
     def test_bridge_cancel_threads(self, mode):

@@ -29,3 +29,19 @@ class TestBridge(isolated.ScriptTestCase):
     @isolated.in_modes(*isolated.EVERY_HUB)
     def test_tracebacks(self, mode):
         self.run_script('bridge_tracebacks.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_misuse(self, mode):
+        self.run_script('bridge_misuse.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_wrappers(self, mode):
+        self.run_script('bridge_wrappers.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_threads(self, mode):
+        self.run_script('bridge_threads.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_examples(self, mode):
+        self.run_script('bridge_examples.py', mode)

@@ -491,19 +491,18 @@ def serve_all() -> 'collections.Counter[str]':
 
 gates: dict[str, Gate] = {}
 who_logs = {'coroutines', 'native threads'}
-if not mode.PATCHED or mode.HUB == 'epolls':
+if not mode.PATCHED or mode.HUB != 'asyncio':
     # With the lock that the handler has: logging's own, or, on patched
-    # threads, oslo.log's, which is a pipe. There the loop runs in a green
-    # thread, so that coroutines can wait for it too.
+    # threads, oslo.log's, which is a pipe. A green task can wait for it, too.
     serve_all()
 else:
-    # oslo.log's locks are waited for greenly, which a coroutine cannot do in
-    # the greenlet of the hub. The one for asyncio's hubs waits always; and
-    # for another native thread it asks again and again, which with 1,000
-    # green threads that do so may take half a minute. So each is tried with
-    # the lines of those who can wait for it, and last, with a lock that is
-    # not waited for by switching, all lines are written: nothing switches
-    # while the handler has it.
+    # oslo.log's lock for eventlet's asyncio hub is waited for greenly, which
+    # a coroutine cannot do in the greenlet of the hub; and for another native
+    # thread it asks again and again, which with 1,000 green threads that do
+    # so may take half a minute. So it is tried with the lines of those who
+    # can wait for it, and then, with a lock that is not waited for by
+    # switching, all lines are written: nothing switches while the handler has
+    # it.
     from oslo_log import pipe_mutex
 
     assert isinstance(handler.lock, pipe_mutex._AsyncioMutex)
@@ -513,12 +512,7 @@ else:
         pipe_mutex._AsyncioMutex.__exit__ = lambda self, *_: self.release()
     who_logs.clear()
     serve_all()
-    who_logs.add('native threads')
-    if mode.ON:
-        # What a service has that sets up oslo.log before aiohub.
-        handler.lock = pipe_mutex._ReallyPipeMutex()
-        serve_all()
-    who_logs.add('coroutines')
+    who_logs.update(('coroutines', 'native threads'))
     handler.lock = native_threading.RLock()
     serve_all()
 logging.getLogger().removeHandler(handler)

@@ -163,6 +163,10 @@ def call_run_sync() -> None:
     from_thread.run_sync(green_fail)
 
 
+#: Each green task that an exception came through adds one of them, or two if
+#: it was thrown into that; and so does a green wait with aiohub switched off.
+STEPS = ('send', 'throw', '_switch')
+
 TO_ASYNC = {
     call_await: 2,
     call_await_task: 2,
@@ -188,7 +192,9 @@ def check(error: BaseException, function: Any, limit: int) -> None:
     assert function.__name__ in names, names
     assert names[-1] in ('fail', 'green_fail'), names
     shown = between(error)
-    assert len(shown) <= limit, (function.__name__, len(shown), shown)
+    others = [name for name in shown if name not in STEPS]
+    assert len(others) <= limit and len(shown) <= limit + 2, (
+        function.__name__, len(shown), shown)
     assert error.__context__ is None, repr(error.__context__)
     assert error.__cause__ is None, repr(error.__cause__)
     error.__traceback__ = None
@@ -354,8 +360,10 @@ def depth(levels: int) -> tuple[int, int]:
 lengths = [depth(levels) for levels in (20, 40, 60, 80, 100)]
 steps = {after[0] - before[0] for before, after in zip(lengths, lengths[1:])}
 assert len(steps) == 1, lengths
-# For two crossings: the frames of two functions, and three of the bridge.
-assert steps == {10 * (2 + 3)}, lengths
+# For two crossings: the frames of two functions, three of the bridge, and
+# those of the task.
+in_task = 0 if mode.HUB == 'asyncio' else 2
+assert steps == {10 * (2 + 3 + in_task)}, lengths
 assert lengths[-1][1] < 5.5 * lengths[0][1], lengths
 
 
@@ -449,6 +457,15 @@ for end in ('kill', 'kill later', 'kill error', 'kill error later', 'cancel',
 assert printed(link_only) == []
 
 
+def begun(function: Any = green_fail) -> tuple[Any, Any]:
+    """Return a green thread that has begun to wait, and its event."""
+    go_on = eventlet.Event()
+    green = eventlet.spawn(lambda: go_on.wait() or function())
+    while not green:
+        eventlet.sleep(0)
+    return green, go_on
+
+
 # Not the one exception of before, whose traceback refers to who waits: what
 # tells that nobody does is that it is collected.
 async def fail_anew() -> None:
@@ -457,6 +474,13 @@ async def fail_anew() -> None:
 
 def green_fail_anew() -> None:
     raise Failure('anew')
+
+
+def green_stop_anew() -> None:
+    try:
+        green_fail_anew()
+    except Failure as exc:
+        raise StopIteration() from exc
 
 
 def nobody_waits() -> None:
@@ -472,6 +496,16 @@ def nobody_awaits_green_thread() -> None:
     aiohub.greenlet_to_future(eventlet.spawn(green_fail_anew))
 
 
+def nobody_awaits_one_that_had_begun() -> None:
+    green, go_on = begun(green_fail_anew)
+    aiohub.greenlet_to_future(green)
+    go_on.send()
+
+
+def nobody_awaits_stop_iteration() -> None:
+    aiohub.greenlet_to_future(eventlet.spawn(green_stop_anew))
+
+
 def nobody_awaits_greenlet() -> None:
     aiohub.greenlet_to_future(eventlet.greenlet.greenlet(green_fail_anew))
 
@@ -480,9 +514,18 @@ def nobody_awaits_coroutine() -> None:
     loop.create_task(aiohub.sync_to_async(green_fail_anew)())
 
 
+def nobody_awaits_any_more() -> None:
+    """The future is cancelled, and what it stood for goes on and fails."""
+    future = aiohub.sync_to_async(autokill_greenlet=False)(green_fail_anew)()
+    task = loop.create_task(future)
+    loop.call_soon(task.cancel)
+
+
 for function in (
         nobody_waits, nobody_waits_for_task, nobody_awaits_green_thread,
-        nobody_awaits_greenlet, nobody_awaits_coroutine):
+        nobody_awaits_one_that_had_begun, nobody_awaits_stop_iteration,
+        nobody_awaits_greenlet, nobody_awaits_coroutine,
+        nobody_awaits_any_more):
     found = printed(function)
     assert len(found) == 1, (function.__name__, found)
     assert 'never retrieved' in found[0], found[0]
@@ -520,23 +563,199 @@ for function in (nobody_waits_for_killed, nobody_waits_for_cancelled,
     assert found == [], (function.__name__, found)
 
 
-# A green thread that has begun before it is given to the bridge is eventlet's
-# to print, who takes its exception or not, as with its wait().
-def begun_before() -> None:
-    async def wait() -> None:
-        await future
+# -- green threads of eventlet.spawn(): it prints what ends them
 
-    go_on = eventlet.Event()
-    green = eventlet.spawn(lambda: go_on.wait() or green_fail())
-    eventlet.sleep(0)
+async def wait_for(future: Any) -> None:
+    await future
+
+
+def wait_and_check(future: Any) -> None:
+    """It is shown like that of one which the bridge has spawned."""
+    try:
+        aiohub.await_(wait_for(future))
+    except Failure as exc:
+        names = own(exc)
+        assert names[:2] == ['wait_and_check', 'wait_for'], names
+        # Only those of await_().
+        assert [name for name in between(exc) if name not in STEPS] == [
+            'await_', 'wait'], between(exc)
+        check(exc, wait_and_check, 2)
+    else:
+        raise AssertionError('nothing was raised')
+
+
+def fails_later() -> None:
+    green, go_on = begun()
     future = aiohub.greenlet_to_future(green)
     go_on.send()
-    take_async(wait)()
+    wait_and_check(future)
 
 
-failure = Failure('begun before')
-found = printed(begun_before)
+def fails_after_more_waits() -> None:
+    def wait_more() -> None:
+        for _ in range(3):
+            eventlet.sleep(0)
+        green_fail()
+
+    green, go_on = begun(wait_more)
+    future = aiohub.greenlet_to_future(green)
+    go_on.send()
+    wait_and_check(future)
+
+
+def fails_when_a_descriptor_is_ready() -> None:
+    def read() -> None:
+        hubs.trampoline(reading, read=True)
+        green_fail()
+
+    reading, writing = os.pipe()
+    green, go_on = begun(read)
+    go_on.send()
+    eventlet.sleep(0)
+    future = aiohub.greenlet_to_future(green)
+    os.write(writing, b'x')
+    wait_and_check(future)
+    os.close(reading)
+    os.close(writing)
+
+
+def fails_in_a_subclass() -> None:
+    class Thread(eventlet.greenthread.GreenThread):
+        pass
+
+    hub = hubs.get_hub()
+    green = Thread(hub.greenlet)
+    hub.schedule_call_global(0, green.switch, green_fail, (), {})
+    wait_and_check(aiohub.greenlet_to_future(green))
+
+
+def several_take_it() -> None:
+    green, go_on = begun()
+    futures = [aiohub.greenlet_to_future(green) for _ in range(3)]
+    waiting = eventlet.spawn(take(green.wait))
+    eventlet.sleep(0)
+    go_on.send()
+    for future in futures:
+        wait_and_check(future)
+    waiting.wait()
+    # And one that comes when it has ended.
+    wait_and_check(aiohub.greenlet_to_future(green))
+
+
+def one_of_two_takes_it() -> None:
+    """In either order."""
+    for number in (0, 1):
+        green, go_on = begun()
+        futures = [
+            aiohub.greenlet_to_future(green, autokill_greenlet=False)
+            for _ in range(2)]
+        futures[number].cancel()
+        go_on.send()
+        wait_and_check(futures[1 - number])
+
+
+def comes_while_a_link_waits() -> None:
+    """Nobody is forgotten."""
+    gate = eventlet.Event()
+    told: list[object] = []
+    green, go_on = begun()
+    future = aiohub.greenlet_to_future(green)
+    green.link(lambda _: gate.wait())
+    green.link(told.append)
+    go_on.send()
+    take_async(lambda: wait_for(future))()
+    assert not green.dead
+    late = aiohub.greenlet_to_future(green)
+    green.link(told.append)
+    gate.send()
+    wait_and_check(late)
+    assert told == [green] * 2, told
+
+
+def killed_with_anything() -> None:
+    for throw in ([Failure()], [Failure], [Failure, Failure(), None], []):
+        for has_begun in (True, False):
+            green = eventlet.spawn(eventlet.Event().wait)
+            while has_begun and not green:
+                eventlet.sleep(0)
+            future = aiohub.greenlet_to_future(green)
+            green.kill(*throw)
+            take_async(lambda future=future: wait_for(future))()
+            take(green.wait)()
+
+
+for function in (
+        fails_later, fails_after_more_waits,
+        fails_when_a_descriptor_is_ready, fails_in_a_subclass,
+        several_take_it, one_of_two_takes_it, comes_while_a_link_waits,
+        killed_with_anything):
+    failure = Failure(function.__name__)
+    found = printed(function)
+    assert found == [], (function.__name__, found)
+
+
+# Nobody takes it: the future was cancelled before.
+def cancelled_before(make: Any) -> None:
+    green, go_on = make()
+    future = aiohub.greenlet_to_future(green, autokill_greenlet=False)
+    future.cancel()
+    go_on.send()
+
+
+def not_begun(make: Any = eventlet.spawn) -> tuple[Any, Any]:
+    go_on = eventlet.Event()
+    return make(lambda: go_on.wait() or green_fail()), go_on
+
+
+for make in (begun, not_begun,
+             functools.partial(not_begun, eventlet.greenlet.greenlet)):
+    failure = Failure('cancelled before')
+    found = printed(functools.partial(cancelled_before, make))
+    assert len(found) == 1, (make, found)
+    assert 'Failure: cancelled before' in found[0], found[0]
+
+
+def leave() -> None:
+    try:
+        green_fail_anew()
+    except Failure as exc:
+        raise SystemExit(3) from exc
+
+
+def spawned() -> Any:
+    return aiohub.greenlet_to_future(eventlet.spawn(leave))
+
+
+def spawned_by_the_bridge() -> Any:
+    future = loop.create_future()
+    future.set_exception(SystemExit(3))
+    return aiohub.greenlet_to_future(aiohub.future_to_greenlet(future))
+
+
+def leaves_the_program(make: Any, taken: bool) -> None:
+    """What is meant for the main greenlet reaches that, taken or not."""
+    futures = [make()]
+    if not taken:
+        futures.clear()
+    try:
+        for _ in range(5):
+            eventlet.sleep(0)
+    except SystemExit as exc:
+        assert exc.code == 3
+    else:
+        raise AssertionError('nothing was raised')
+    for future in futures:
+        assert isinstance(future.exception(), SystemExit)
+
+
+for make in (spawned, spawned_by_the_bridge):
+    found = printed(lambda make=make: leaves_the_program(make, True))
+    assert found == [], (make, found)
+found = printed(lambda: leaves_the_program(spawned, False))
 assert len(found) == 1, found
-assert 'in green_fail' in found[0], found[0]
+assert 'never retrieved' in found[0], found[0]
+assert 'Failure: anew' in found[0], found[0]
+
+
 assert isinstance(hubs.get_hub(), asyncio_hub.Hub) is (mode.HUB != 'epolls')
 mode.done()
