@@ -132,6 +132,9 @@ class ThrowTimer(timer.Timer):
         super().__init__(seconds, self._throw, green, *args)
         self.given_up = False
 
+    # eventlet's shows the callback, which shows this.
+    __repr__ = object.__repr__
+
     def cancel(self) -> None:
         self.given_up = True
         super().cancel()

@@ -159,6 +159,9 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         """
         if self._standstill.unfinished:
             self._standstill.finish()
+            # Green threads have run, and may have made work for the loop
+            # since it chose the timeout.
+            timeout = 0
         self.greenlet = self.loop_greenlet
         events = self.turn_of_green_side(timeout)
         # Callbacks come next.
