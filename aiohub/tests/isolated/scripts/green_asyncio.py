@@ -12,117 +12,26 @@
 
 """What asyncio promises to a task holds before, in and after a green call.
 
-Its current task, context variables, ``asyncio.timeout()``, ``TaskGroup``,
-``cancel()`` and ``uncancel()``, ``shield()``. Each case is tried with all
-ways to wait, so that a green call does what an ``await`` would do.
+Its current task, its context variables, ``cancel()`` and ``uncancel()``. Each
+case is tried with all ways to wait.
 """
 
 import asyncio
-from collections.abc import Awaitable
-from collections.abc import Callable
 import contextvars
 import decimal
 import sys
-from typing import Any
 
 import cases
 import meanwhile
 import mode
+import ways
 
 import aiohub
 import eventlet
-from eventlet import event
 
-#: Seconds of a timeout that is to fire, and of one that is not.
-SOON, LATE = 0.002, 600
-
+case = ways.case
 CancelledError = asyncio.CancelledError
 variable = contextvars.ContextVar('variable', default=0)
-
-
-# -- ways to wait, each of some turns or for ever
-
-class Await:
-    async def turn(self):
-        await asyncio.sleep(0)
-
-    async def never(self):
-        await asyncio.get_running_loop().create_future()
-
-    async def until(self, future):
-        return await future
-
-
-class Green:
-    async def turn(self):
-        eventlet.sleep(0)
-
-    async def never(self):
-        event.Event().wait()
-
-    async def until(self, future):
-        done = event.Event()
-        future.add_done_callback(lambda _: done.send())
-        if not future.done():
-            done.wait()
-        return future.result()
-
-
-class Bridge:
-    """A plain function called by the coroutine waits for asyncio."""
-
-    async def turn(self):
-        aiohub.await_(asyncio.sleep(0))
-
-    async def never(self):
-        aiohub.await_(asyncio.get_running_loop().create_future())
-
-    async def until(self, future):
-        return aiohub.await_(future)
-
-
-class Both:
-    async def turn(self):
-        await asyncio.sleep(0)
-        eventlet.sleep(0)
-        await asyncio.sleep(0)
-
-    async def never(self):
-        while True:
-            eventlet.sleep(0)
-            await asyncio.sleep(0)
-
-    async def until(self, future):
-        while not future.done():
-            await asyncio.sleep(0)
-            eventlet.sleep(0)
-        return future.result()
-
-
-Case = Callable[[Any], Awaitable[None]]
-
-
-def case(function: Case) -> Case:
-    """Decorator: a coroutine function that is given a way to wait."""
-    for way in (Await, Green, Bridge, Both):
-        cases.add('%s:%s' % (function.__name__, way.__name__),
-                  lambda way=way: aiohub.await_(function(way())))
-    return function
-
-
-def calm():
-    task = asyncio.current_task()
-    return not task.cancelling() and not task.cancelled()
-
-
-async def turns(count=10):
-    for _ in range(count):
-        await asyncio.sleep(0)
-        eventlet.sleep(0)
-
-
-class Stop(Exception):
-    pass
 
 
 # -- the current task, and context variables
@@ -225,8 +134,8 @@ async def exception_that_is_handled(way):
     """sys.exception() belongs to the task."""
     async def handle(number):
         try:
-            raise Stop(number)
-        except Stop as exc:
+            raise ways.Stop(number)
+        except ways.Stop as exc:
             for _ in range(3):
                 await way.turn()
                 assert sys.exc_info()[1] is exc
@@ -245,14 +154,6 @@ async def exception_that_is_handled(way):
 
 # -- cancel(), uncancel()
 
-async def started(coro):
-    """Return a task that waits for ever in what it was to do."""
-    task = asyncio.create_task(coro)
-    await turns(5)
-    assert not task.done()
-    return task
-
-
 @case
 async def cancel(way):
     seen = []
@@ -265,7 +166,7 @@ async def cancel(way):
             await way.turn()
             raise
 
-    task = await started(wait())
+    task = await ways.started(wait())
     assert task.cancel('because')
     assert not task.done()
     try:
@@ -273,7 +174,7 @@ async def cancel(way):
     except CancelledError as exc:
         assert exc.args == ('because',)
     assert task.cancelled() and seen == [(('because',), 1)]
-    assert calm()
+    assert ways.calm()
 
 
 @case
@@ -287,7 +188,7 @@ async def cancel_twice(way):
         await way.turn()
         return 'done'
 
-    task = await started(wait())
+    task = await ways.started(wait())
     assert task.cancel() and task.cancel()
     assert await task == 'done' and not task.cancelled()
     assert not task.cancel()
@@ -308,10 +209,10 @@ async def cancel_again(way):
                 assert asyncio.current_task().cancelling() == count
         await way.turn()
 
-    task = await started(wait())
+    task = await ways.started(wait())
     while count < 4:
         task.cancel()
-        await turns(3)
+        await ways.turns(3)
     await task
 
 
@@ -327,13 +228,13 @@ async def uncancel(way):
                 await way.turn()
                 assert task.uncancel() == 0
             await way.turn()
-            assert calm()
+            assert ways.calm()
         return 'done'
 
-    task = await started(wait())
+    task = await ways.started(wait())
     while not task.done():
         task.cancel()
-        await turns()
+        await ways.turns()
     assert task.result() == 'done'
 
 
@@ -391,7 +292,7 @@ async def cancel_and_result_at_once(way):
     """As asyncio does: cancelled first, or what it waited for first."""
     for cancel_first in (True, False):
         future = asyncio.get_running_loop().create_future()
-        task = await started(way.until(future))
+        task = await ways.started(way.until(future))
         if cancel_first:
             task.cancel()
             if not future.done():
@@ -402,339 +303,6 @@ async def cancel_and_result_at_once(way):
         await asyncio.wait([task])
         # Whatever comes first, the cancellation is not lost.
         assert task.cancelled() or task.cancelling() == 1
-
-
-# -- timeouts
-
-@case
-async def timeout(way):
-    for seconds in (SOON, 0, -1):
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                await way.never()
-        except TimeoutError as exc:
-            assert isinstance(exc.__cause__, CancelledError)
-        else:
-            raise AssertionError
-        assert limit.expired() and calm()
-        await way.turn()
-
-
-@case
-async def timeout_not_due(way):
-    async with asyncio.timeout(LATE) as limit:
-        for _ in range(3):
-            await way.turn()
-    assert not limit.expired() and calm()
-
-
-@case
-async def timeout_rescheduled(way):
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(None) as limit:
-            loop.call_soon(lambda: limit.reschedule(loop.time()))
-            await way.never()
-    except TimeoutError:
-        assert limit.expired() and calm()
-    else:
-        raise AssertionError
-
-
-@case
-async def timeout_swallowed(way):
-    async with asyncio.timeout(SOON) as limit:
-        try:
-            await way.never()
-        except CancelledError:
-            assert asyncio.current_task().cancelling() == 1
-            await way.turn()
-    assert limit.expired() and calm()
-
-
-@case
-async def timeout_nested(way):
-    async with asyncio.timeout(LATE) as outer:
-        for _ in range(2):
-            try:
-                async with asyncio.timeout(SOON):
-                    async with asyncio.timeout(LATE) as inner:
-                        await way.never()
-            except TimeoutError:
-                assert not inner.expired() and calm()
-            else:
-                raise AssertionError
-            await way.turn()
-    assert not outer.expired()
-
-
-@case
-async def timeout_of_the_outer(way):
-    try:
-        async with asyncio.timeout(SOON) as outer:
-            try:
-                async with asyncio.timeout(LATE) as inner:
-                    await way.never()
-            finally:
-                await way.turn()
-    except TimeoutError:
-        assert outer.expired() and not inner.expired() and calm()
-    else:
-        raise AssertionError
-    await way.turn()
-
-
-@case
-async def timeout_and_cancel(way):
-    """Who cancels from outside is not taken for the timeout."""
-    async def wait():
-        async with asyncio.timeout(LATE):
-            await way.never()
-
-    task = await started(wait())
-    task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled()
-
-
-@case
-async def wait_for(way):
-    clean = []
-
-    async def wait():
-        try:
-            await way.never()
-        finally:
-            await way.turn()
-            clean.append(1)
-
-    try:
-        await asyncio.wait_for(wait(), SOON)
-    except TimeoutError:
-        assert clean and calm()
-    else:
-        raise AssertionError
-    await asyncio.wait_for(way.turn(), LATE)
-
-
-# -- task groups
-
-@case
-async def group(way):
-    async def work(number):
-        for _ in range(number):
-            await way.turn()
-        return number
-
-    async with asyncio.TaskGroup() as tasks:
-        made = [tasks.create_task(work(number)) for number in range(5)]
-        await way.turn()
-        made.append(tasks.create_task(work(7)))
-    assert [task.result() for task in made] == [0, 1, 2, 3, 4, 7]
-    assert calm()
-
-
-async def fail_after(way):
-    await way.turn()
-    raise Stop
-
-
-@case
-async def group_with_failing_child(way):
-    """The body, and the other children, are cancelled where they wait."""
-    clean = []
-
-    async def wait(name):
-        try:
-            await way.never()
-        finally:
-            await way.turn()
-            clean.append(name)
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(wait('first'))
-            tasks.create_task(fail_after(way))
-            tasks.create_task(wait('second'))
-            await wait('body')
-    except* Stop as group:
-        assert len(group.exceptions) == 1
-    assert sorted(clean) == ['body', 'first', 'second'] and calm()
-    await way.turn()
-
-
-@case
-async def group_with_failing_body(way):
-    clean = []
-
-    async def wait():
-        try:
-            await way.never()
-        finally:
-            await way.turn()
-            clean.append(1)
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(wait())
-            # A green call alone does not let the other begin.
-            await asyncio.sleep(0)
-            await fail_after(way)
-    except* Stop:
-        pass
-    assert clean and calm()
-
-
-@case
-async def group_in_group(way):
-    try:
-        async with asyncio.TaskGroup() as outer:
-            outer.create_task(fail_after(way))
-            async with asyncio.TaskGroup() as inner:
-                inner.create_task(way.never())
-                await way.never()
-    except* Stop:
-        pass
-    assert calm()
-    await way.turn()
-
-
-@case
-async def group_cancelled(way):
-    children = []
-
-    async def wait():
-        async with asyncio.TaskGroup() as tasks:
-            children.append(tasks.create_task(way.never()))
-            await way.never()
-
-    task = await started(wait())
-    task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled() and children[0].cancelled()
-
-
-# -- shield(), gather(), wait()
-
-@case
-async def shield(way):
-    inner = asyncio.create_task(way.until(
-        future := asyncio.get_running_loop().create_future()))
-
-    async def wait():
-        try:
-            await way.until(asyncio.shield(inner))
-        except CancelledError:
-            assert not inner.done()
-            await way.turn()
-            raise
-
-    outer = await started(wait())
-    outer.cancel()
-    await asyncio.wait([outer])
-    assert outer.cancelled() and not inner.done()
-    future.set_result('result')
-    assert await inner == 'result'
-
-
-@case
-async def shield_to_the_end(way):
-    """The pattern of cleanup that must not be interrupted."""
-    async def cleanup():
-        for _ in range(3):
-            await way.turn()
-        return 'clean'
-
-    async def wait():
-        inner = asyncio.create_task(cleanup())
-        while not inner.done():
-            try:
-                await way.until(asyncio.shield(inner))
-            except CancelledError:
-                pass
-        return inner.result()
-
-    task = asyncio.create_task(wait())
-    await asyncio.sleep(0)
-    for _ in range(3):
-        task.cancel()
-        await asyncio.sleep(0)
-    assert await task == 'clean'
-
-
-@case
-async def gather(way):
-    async def work(number):
-        await way.turn()
-        if number == 2:
-            raise Stop
-        return number
-
-    results = await asyncio.gather(
-        *map(work, range(4)), return_exceptions=True)
-    assert isinstance(results.pop(2), Stop) and results == [0, 1, 3]
-
-    async def wait():
-        await asyncio.gather(way.never(), way.never())
-
-    waiting = await started(wait())
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    assert waiting.cancelled()
-
-
-@case
-async def wait(way):
-    tasks = [asyncio.create_task(way.turn()),
-             asyncio.create_task(way.never())]
-    done, pending = await asyncio.wait(
-        tasks, return_when=asyncio.FIRST_COMPLETED)
-    assert (done, pending) == ({tasks[0]}, {tasks[1]})
-    done, pending = await asyncio.wait(tasks, timeout=SOON)
-    assert pending == {tasks[1]}
-    tasks[1].cancel()
-    await asyncio.wait(tasks)
-
-
-# -- asyncio's own locks and queues beside green calls
-
-@case
-async def lock(way):
-    lock, holders = asyncio.Lock(), []
-
-    async def hold():
-        async with lock:
-            assert not holders
-            holders.append(1)
-            await way.turn()
-            holders.clear()
-
-    tasks = [asyncio.create_task(hold()) for _ in range(5)]
-    await asyncio.sleep(0)
-    tasks[2].cancel()
-    await asyncio.wait(tasks)
-    assert [task.cancelled() for task in tasks].count(True) == 1
-    assert not lock.locked()
-
-
-@case
-async def asynchronous_generator(way):
-    clean = []
-
-    async def count():
-        try:
-            for number in range(5):
-                await way.turn()
-                yield number
-        finally:
-            await way.turn()
-            clean.append(1)
-
-    assert [number async for number in count()] == [0, 1, 2, 3, 4]
-    generator = count()
-    assert await anext(generator) == 0
-    await generator.aclose()
-    assert clean == [1, 1]
 
 
 cases.run_all()

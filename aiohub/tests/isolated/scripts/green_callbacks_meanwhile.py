@@ -266,6 +266,26 @@ def server_with_clients():
 
 
 @cases.case
+def made_in_the_turn_that_wakes_it():
+    """The loop does not poll for longer than it has nothing to do."""
+    for make in (lambda call: loop.call_soon(call),
+                 lambda call: loop.call_later(0.001, call),
+                 lambda call: loop.create_task(asyncio.sleep(0))
+                 .add_done_callback(lambda _: call())):
+        done = event.Event()
+
+        def callback(make=make, done=done):
+            hub.schedule_call_global(0, eventlet.getcurrent().switch)
+            # After it, in the same turn.
+            eventlet.spawn_n(make, done.send)
+            hub.switch()
+
+        in_callback.begin(callback)
+        done.wait()
+    in_callback.warnings()
+
+
+@cases.case
 def callbacks_are_not_nested():
     """A callback that a green thread asks for meanwhile comes after."""
     log = []

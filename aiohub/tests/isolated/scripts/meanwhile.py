@@ -28,6 +28,7 @@ import mode
 import aiohub
 import eventlet
 from eventlet import corolocal
+from eventlet import event
 from eventlet.green import threading
 
 #: How many turns the others have to make before a call may end.
@@ -191,3 +192,37 @@ def call(make: Maker) -> Maker:
 def patched_call(make: Maker) -> Maker:
     """Decorator: the same, where the program is monkey patched."""
     return call(make) if mode.PATCHED else make
+
+
+def in_task(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Decorator: the coroutine function is a case, run as a task."""
+    cases.add(function.__name__, lambda: aiohub.await_(function()))
+    return function
+
+
+def others_go_on() -> None:
+    """Wait in a green call until a task and a green thread have run."""
+    done = [event.Event(), event.Event()]
+
+    async def send() -> None:
+        eventlet.sleep(0)
+        await asyncio.sleep(0)
+        done[0].send()
+
+    task = asyncio.get_running_loop().create_task(send())
+    eventlet.spawn_n(done[1].send)
+    for one in done:
+        one.wait()
+    del task
+
+
+async def work(value: object = 1) -> object:
+    """What can only be done by a green task, and all that it promises."""
+    who = Who()
+    assert who.task is not None
+    for _ in range(2):
+        others_go_on()
+        who.check()
+        await asyncio.sleep(0)
+        who.check()
+    return value
