@@ -13,6 +13,11 @@
 """Runs the scripts about green tasks; each says in its docstring what it does.
 """
 
+import subprocess
+import sys
+
+from oslotest import base
+
 from aiohub.tests import isolated
 
 
@@ -60,16 +65,55 @@ class TestGreenCalls(isolated.ScriptTestCase):
         self.run_script('green_io.py', mode)
 
     @isolated.in_modes(*PATCHED)
+    def test_locks(self, mode):
+        self.run_script('green_locks.py', mode)
+
+    @isolated.in_modes(*PATCHED)
+    def test_processes(self, mode):
+        self.run_script('green_processes.py', mode)
+
+    @isolated.in_modes(*PATCHED)
     def test_locals(self, mode):
         self.run_script('green_locals.py', mode)
+
+    @isolated.in_modes(*PATCHED)
+    def test_reuse(self, mode):
+        self.run_script('green_reuse.py', mode)
 
     @isolated.in_modes('env', *PATCHED)
     def test_asyncio(self, mode):
         self.run_script('green_asyncio.py', mode)
 
+    @isolated.in_modes(*PATCHED)
+    def test_groups(self, mode):
+        self.run_script('green_groups.py', mode)
+
     @isolated.in_modes('env', *PATCHED)
     def test_making(self, mode):
         self.run_script('green_making.py', mode)
+
+    @isolated.in_modes(*PATCHED)
+    def test_factories(self, mode):
+        self.run_script('green_factories.py', mode)
+
+
+@isolated.expand
+class TestStops(isolated.ScriptTestCase):
+    @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
+    def test_cancel(self, mode):
+        self.run_script('green_tasks_cancel.py', mode)
+
+    @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
+    def test_races(self, mode):
+        self.run_script('green_tasks_races.py', mode)
+
+    @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
+    def test_timeouts(self, mode):
+        self.run_script('green_tasks_timeouts.py', mode)
+
+    @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
+    def test_random(self, mode):
+        self.run_script('green_tasks_random.py', mode)
 
 
 @isolated.expand
@@ -85,11 +129,11 @@ class TestCallbacks(isolated.ScriptTestCase):
 
 @isolated.expand
 class TestLibraries(isolated.ScriptTestCase):
-    @isolated.in_modes(*PATCHED)
+    @isolated.in_modes('env', *PATCHED)
     def test_sqlalchemy(self, mode):
         self.run_script('green_sqlalchemy.py', mode)
 
-    @isolated.in_modes(*PATCHED)
+    @isolated.in_modes('env', *PATCHED)
     def test_aiohttp(self, mode):
         self.run_script('green_aiohttp.py', mode)
 
@@ -100,6 +144,25 @@ class TestLibraries(isolated.ScriptTestCase):
     @isolated.in_modes('env', *PATCHED)
     def test_anyio(self, mode):
         self.run_script('green_anyio.py', mode)
+
+    @isolated.in_modes('env', *PATCHED)
+    def test_asgiref(self, mode):
+        self.run_script('green_asgiref.py', mode)
+
+    @isolated.in_modes('env', *PATCHED)
+    def test_bridges(self, mode):
+        self.run_script('green_bridges.py', mode)
+
+
+class TestCost(base.BaseTestCase):
+    def test_limits(self):
+        """The limits of the benchmark that do not depend on the machine."""
+        done = subprocess.run(
+            [sys.executable, str(isolated.ROOT / 'benchmarks/green_tasks.py'),
+             '--processes=1', 'turns', 'calls', 'memory'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=300, check=False)
+        self.assertEqual(0, done.returncode, done.stdout)
 
 
 @isolated.expand
