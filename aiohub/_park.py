@@ -183,5 +183,10 @@ class Park:
             return
         if isinstance(argument, BaseException):
             # Cancelled after it was woken.
+            if self._error is not None:
+                # asyncio.timeout() takes the first that comes for its own.
+                driver.put_off(self._error, self._timer)
+                _task_greenlet.throw(self.greenlet, argument)
+                return
             driver.put_off(argument)
         call()

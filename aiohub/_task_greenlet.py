@@ -101,7 +101,7 @@ class TaskGreenlet(greenlet.greenlet):
         """
         driver = self.state.driver()
         error = exception(*args)
-        if self.state.in_step:
+        if self.state.in_step and (driver is None or driver.is_current()):
             if driver is not None:
                 driver.note_kill(error)
             return throw(self, error)
@@ -125,12 +125,16 @@ class ThrowTimer(timer.Timer):
     until it can be raised, and the Timeout be cancelled until then.
 
     :ivar given_up: Whether it was cancelled, after it was due, too.
+    :ivar error: What it has thrown.
+    :ivar cancellations: How often the task had been cancelled until then.
     """
 
     def __init__(self, seconds: float, green: greenlet.greenlet,
                  *args: Any) -> None:
         super().__init__(seconds, self._throw, green, *args)
         self.given_up = False
+        self.error: BaseException | None = None
+        self.cancellations = 0
 
     # eventlet's shows the callback, which shows this.
     __repr__ = object.__repr__
@@ -171,6 +175,11 @@ def _leave(driver: Any) -> None:
             driver is None or current is not driver.loop.runs_in
             or not driver.loop.runs_in_hub):
         hub.switch()
+        if driver is not None and not driver.loop.runs_in_hub:
+            # It was woken in the turn in which the loop was, and before it.
+            # eventlet's kill() promises that the other one has seen it.
+            hub.schedule_call_global(0, current.switch)
+            hub.switch()
 
 
 def exception(typ: Any = greenlet.GreenletExit, value: Any = None,

@@ -59,6 +59,16 @@ def is_exit(error: BaseException) -> bool:
     return isinstance(error, greenlet.GreenletExit)
 
 
+def stands_for(other: BaseException, error: BaseException) -> bool:
+    """Whether *other* came out of asyncio's code in place of *error*."""
+    if isinstance(other, BaseExceptionGroup):
+        return other.split(lambda part: part is error)[1] is None
+    context: BaseException | None = other
+    while type(context) is asyncio.CancelledError:
+        context = context.__context__
+    return context is error
+
+
 _disguises: 'weakref.WeakKeyDictionary[type, type]' = (
     weakref.WeakKeyDictionary())
 

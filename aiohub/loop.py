@@ -28,15 +28,17 @@ from typing import Any
 import greenlet
 
 from aiohub import _green_select
+from aiohub import _green_timeout
 from aiohub import _native
 from aiohub import _park
 from aiohub import _selector
+from aiohub import _task_class
 from aiohub import _task_greenlet
 from aiohub import _thrown
 from aiohub import tasks
 
 #: What has to be loaded again for another asyncio, before this module.
-BUILT_ON_ASYNCIO = (_park, _thrown, tasks)
+BUILT_ON_ASYNCIO = (_park, _thrown, _green_timeout, tasks, _task_class)
 
 
 _asyncio_log = logging.getLogger('asyncio')
@@ -74,8 +76,9 @@ class EventLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, selector: _selector.HubSelector) -> None:
-        tasks.replace_task_class()
+        _task_class.replace()
         _green_select.replace()
+        _green_timeout.replace()
         with _not_logging():
             super().__init__(selector)
         self._hub_selector = selector
@@ -104,12 +107,9 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def set_task_factory(self, factory: Any) -> None:
         """Choose what makes tasks; see asyncio's."""
-        if factory is not None and factory is getattr(
-                asyncio, 'eager_task_factory', None):
-            # It has the class that asyncio.Task was before, and anyio calls
-            # that without the loop.
-            create_factory: Any = vars(asyncio)['create_eager_task_factory']
-            factory = create_factory(asyncio.Task)
+        if factory is not None and factory is _task_class.PLAIN_EAGER_FACTORY:
+            # anyio calls it without the loop.
+            factory = _task_class.EAGER_FACTORY
         super().set_task_factory(factory)
 
     # -- threads

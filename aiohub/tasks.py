@@ -39,6 +39,7 @@ from collections.abc import Coroutine
 from collections.abc import Generator
 import functools
 from typing import Any
+from typing import NamedTuple
 import weakref
 
 from eventlet import hubs
@@ -47,6 +48,7 @@ import greenlet
 from aiohub import _park
 from aiohub import _task_greenlet
 from aiohub import _thrown
+from aiohub import exceptions
 
 #: Whether tasks are green; :func:`aiohub.setup` reads it from the config. It
 #: stays what it is when this module is loaded again.
@@ -78,9 +80,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         #: its argument. None before the first step and after the last.
         self._resume: Callable[[Any, Any], Any] | None = None
         self.park: _park.Park | None = None
-        #: Exceptions that came while another was on its way, and the timers
-        #: that have raised them.
-        self._later: list[tuple[BaseException, Any]] | None = None
+        self._later: list[_Late] | None = None
         #: Whether it got a ``GreenletExit``.
         self._killed = False
         # The rest is set when there is a greenlet.
@@ -211,12 +211,12 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             cancelled.__cause__ = error
             return cancelled
         if isinstance(error, StopIteration):
-            for late, timer in later or ():
-                if isinstance(late, asyncio.CancelledError) and (
-                        not self._is_taken_back(late, timer)):
+            for late in later or ():
+                if isinstance(late.error, asyncio.CancelledError) and (
+                        not self._is_taken_back(late)):
                     # As asyncio does with a task that is cancelled while it
                     # makes its last step.
-                    return late
+                    return late.error
         return error
 
     def _complain(self, error: BaseException) -> None:
@@ -247,9 +247,21 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         state = self._state
         if not state.in_step:
             self.rejoin()
+        elif not self.is_current():
+            # To park this task would take the other's step for its own, and
+            # leave asyncio with a task that never ends its step.
+            raise exceptions.AiohubError(
+                'A task that is not green has begun eagerly in a step of '
+                'another task, and makes a green call there. Use Task and '
+                'eager_task_factory as they are in asyncio after aiohub has '
+                'made its event loop.')
         state.outcome = self._new_park(current)
         try:
             return state.back()
+        except greenlet.GreenletExit:
+            # It may have been thrown into a child, which is no TaskGreenlet.
+            self._killed = True
+            raise
         finally:
             if not state.in_step:
                 self.rejoin()
@@ -296,7 +308,12 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """
         self.note_kill(error)
         park = self.park
-        if park is not None:
+        if self._resume is not None and self._state.in_step:
+            # See is_current(). There is nothing else to wake it with.
+            task = self._task()
+            if task is not None:
+                task.cancel()
+        elif park is not None:
             park.wake(functools.partial(
                 self._raise_in, park.greenlet, error), error, timer)
         elif self._resume is None:
@@ -308,13 +325,13 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             # with a result, which might be lost.
             self.put_off(error, timer)
         else:
-            self._resume = functools.partial(self._raise_at_await, error)
+            self._resume = functools.partial(
+                self._raise_at_await, error, timer)
             # How often the task was cancelled by others. In an await of
             # nothing, as of asyncio.sleep(0), nothing is cancelled here.
             self._cancelling = -1
             if self._awaits is not None:
-                task = self._task()
-                self._cancelling = 0 if task is None else task.cancelling()
+                self._cancelling = self._cancellations()
                 self._awaits.cancel()
 
     def throw_into(self, green: greenlet.greenlet, timer: Any,
@@ -325,10 +342,23 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         and may wait for the task. So this is raised where the task waits, and
         from there gets to *green*.
         """
-        if self._resume is None or self._state.in_step:
+        if self._resume is None or (
+                self._state.in_step and self.is_current()):
             green.throw(*args)
         else:
-            self.interrupt(_task_greenlet.exception(*args), timer)
+            timer.error = _task_greenlet.exception(*args)
+            timer.cancellations = self._cancellations()
+            self.interrupt(timer.error, timer)
+
+    def is_current(self) -> bool:
+        """Whether the task is the one that makes a step now.
+
+        It need not be while this one seems to be in a step. With
+        ``greenback.ensure_portal()`` the greenlet of the task switches to
+        another one below, which has the task wait before the step has ended;
+        and a task that begins eagerly does so in the step of another task.
+        """
+        return asyncio.current_task(self.loop) is self._task()
 
     def note_kill(self, error: BaseException) -> None:
         """Note that *error* is about to be raised in the task."""
@@ -342,7 +372,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             error = _thrown.survive_greenlet(error)
         _throw(green, _thrown.disguise(error))
 
-    def _raise_at_await(self, error: BaseException,
+    def _raise_at_await(self, error: BaseException, timer: Any,
                         function: Callable[[Any], Any],
                         argument: Any) -> None:
         """Resume with *error*, when what was awaited has ended."""
@@ -351,10 +381,11 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             if not isinstance(argument, asyncio.CancelledError):
                 # What the cleanup raises goes first, as out of any finally.
                 error = argument
-            else:
-                task = self._task()
-                if task is not None and task.cancelling() > self._cancelling:
-                    self.put_off(argument)
+            elif self._cancellations() > self._cancelling:
+                # asyncio.timeout() takes the first that comes for its own.
+                self.put_off(error, timer)
+                self._native(self._coro.throw, argument)
+                return
         self._native(self._coro.throw, _thrown.disguise(
             _thrown.survive_greenlet(error)))
 
@@ -362,72 +393,38 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """Raise *error* where the task waits next."""
         if self._later is None:
             self._later = []
-        self._later.append((error, timer))
+        self._later.append(_Late(error, timer, self._cancellations()))
 
     def _interrupt_again(self) -> None:
         assert self._later is not None
         while self._later:
-            error, timer = self._later.pop(0)
-            if not self._is_taken_back(error, timer):
-                self.interrupt(error, timer)
+            late = self._later.pop(0)
+            if not self._is_taken_back(late):
+                self.interrupt(late.error, late.timer)
                 break
 
-    def _is_taken_back(self, error: BaseException, timer: Any) -> bool:
+    def _is_taken_back(self, late: '_Late') -> bool:
         """Whether what was put off is not to be raised any more."""
-        if timer is not None:
-            return bool(timer.given_up)
-        if isinstance(error, asyncio.CancelledError):
-            # As of Python 3.13 uncancel() does.
-            task = self._task()
-            return task is not None and not task.cancelling()
-        return False
+        if late.timer is not None:
+            return bool(late.timer.given_up)
+        # As of Python 3.13 uncancel() does.
+        return (type(late.error) is asyncio.CancelledError
+                and self._cancellations() < late.cancellations)
+
+    def _cancellations(self) -> int:
+        """How often the task was cancelled, and not uncancelled."""
+        task = self._task()
+        return 0 if task is None else task.cancelling()
+
+
+class _Late(NamedTuple):
+    """An exception that came while another was on its way."""
+
+    error: BaseException
+    #: The timer that has raised it.
+    timer: Any
+    cancellations: int
 
 
 def _raise(error: BaseException) -> None:
     raise error
-
-
-# Some make tasks without the loop: aiohttp's server does, for each connection.
-# Task is a C type, and nothing that it calls could see the coroutine first. So
-# asyncio.Task becomes a class that, called, makes a plain task of a green
-# coroutine, and that otherwise stands for the plain one.
-
-_PlainTask: Any = getattr(asyncio.Task, 'aiohub_plain', asyncio.Task)
-
-
-class _MakesGreenTasks(type):
-    def __call__(cls, coro: Any, *args: Any, **kwargs: Any) -> Any:
-        loop = kwargs.get('loop') or asyncio._get_running_loop()
-        if (enabled and hasattr(loop, 'spare_greenlets')
-                and type(coro) is not GreenCoroutine
-                and asyncio.iscoroutine(coro)):
-            coro = GreenCoroutine(coro, loop)
-        if cls is Task:
-            return _PlainTask(coro, *args, **kwargs)
-        return super().__call__(coro, *args, **kwargs)
-
-    def __instancecheck__(cls, instance: Any) -> bool:
-        if cls is Task:
-            return isinstance(instance, _PlainTask)
-        return super().__instancecheck__(instance)
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        if cls is Task:
-            return issubclass(subclass, _PlainTask)
-        return super().__subclasscheck__(subclass)
-
-
-class Task(_PlainTask, metaclass=_MakesGreenTasks):  # type: ignore[misc]
-    __doc__ = _PlainTask.__doc__
-    __module__ = _PlainTask.__module__
-    aiohub_plain = _PlainTask
-
-
-def replace_task_class() -> None:
-    """Have tasks be green that are made by calling ``asyncio.Task``.
-
-    When the first loop is made, and not when this is imported. Who has
-    imported the name from asyncio before keeps the plain class.
-    """
-    tasks: Any = asyncio.tasks
-    tasks.Task = asyncio.Task = Task  # type: ignore[misc]

@@ -13,6 +13,8 @@
 """Runs the scripts about green tasks; each says in its docstring what it does.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -96,6 +98,21 @@ class TestGreenCalls(isolated.ScriptTestCase):
     def test_factories(self, mode):
         self.run_script('green_factories.py', mode)
 
+    @isolated.in_modes('env', *PATCHED)
+    def test_timeouts(self, mode):
+        self.run_script('green_timeouts.py', mode)
+
+    @isolated.in_modes('env', *PATCHED)
+    def test_stacks(self, mode):
+        self.run_script('green_stacks.py', mode)
+
+    @isolated.in_modes('env', *PATCHED)
+    def test_mariadb(self, mode):
+        path = os.environ.get('PATH', '') + ':/usr/sbin'
+        if not shutil.which('mariadbd', path=path):
+            self.skipTest('needs mariadbd, of the package of bindep.txt')
+        self.run_script('green_mariadb.py', mode)
+
 
 @isolated.expand
 class TestStops(isolated.ScriptTestCase):
@@ -125,6 +142,10 @@ class TestCallbacks(isolated.ScriptTestCase):
     @isolated.in_modes('env', 'epolls', *PATCHED)
     def test_meanwhile(self, mode):
         self.run_script('green_callbacks_meanwhile.py', mode)
+
+    @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_ends(self, mode):
+        self.run_script('green_callbacks_ends.py', mode)
 
 
 @isolated.expand

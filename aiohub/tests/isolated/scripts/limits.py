@@ -43,6 +43,31 @@ def task_class_of_before_is_not_green():
     assert aiohub.await_(task) is not loop.runs_in
 
 
+if sys.version_info >= (3, 12):
+    PLAIN_EAGER = asyncio.create_eager_task_factory(PlainTask)
+
+    @cases.case
+    def plain_eager_task_makes_a_green_call():
+        async def first():
+            assert PLAIN_EAGER(loop, second()).done()
+            eventlet.sleep(0)
+            return await asyncio.eager_task_factory(loop, third())
+
+        async def second():
+            try:
+                eventlet.sleep(0)
+            except aiohub.AiohubError as error:
+                assert 'eagerly' in str(error)
+            else:
+                raise AssertionError('it returned')
+
+        async def third():
+            eventlet.sleep(0)
+            return 'green'
+
+        assert aiohub.await_(first()) == 'green'
+
+
 @cases.case
 def get_coro():
     async def work():
@@ -76,10 +101,15 @@ def group_around(wait):
                     await wait()
             except BaseExceptionGroup as group:
                 assert group.exceptions == (timeout,)
-                return 'group'
+                inside = 'group'
             except eventlet.Timeout as exc:
                 assert exc is timeout
-                return 'timeout'
+                inside = 'timeout'
+        with eventlet.Timeout(0.01, False):
+            # Its own block gets it out of the group.
+            async with asyncio.TaskGroup():
+                await wait()
+        return inside
 
     return aiohub.await_(work())
 
