@@ -329,8 +329,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             raise exceptions.AiohubError(
                 'A green call in a thread where %r runs: the hub cannot run '
                 'its own loop meanwhile. Run the coroutine on the loop of '
-                'the hub instead, with eventlet.asyncio.spawn_for_awaitable.'
-                % (other,))
+                'the hub instead, with aiohub.await_().' % (other,))
         self.running = True
         self.stopping = False
         self._standstill.stand_by()

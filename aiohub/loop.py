@@ -35,6 +35,7 @@ from aiohub import _selector
 from aiohub import _task_class
 from aiohub import _task_greenlet
 from aiohub import _thrown
+from aiohub import exceptions
 from aiohub import tasks
 
 #: What has to be loaded again for another asyncio, before this module.
@@ -69,6 +70,12 @@ def _not_logging() -> Iterator[None]:
         _silent_threads.discard(ident)
 
 
+_NOT_YOURS = (
+    'The hub of this thread runs its event loop, and nobody else can. Call '
+    'aiohub.await_() to wait for a coroutine, and eventlet.sleep() or wait() '
+    'of a green thread to let both go on.')
+
+
 class EventLoop(asyncio.SelectorEventLoop):
     """The event loop that a hub drives, and that drives the hub.
 
@@ -93,6 +100,31 @@ class EventLoop(asyncio.SelectorEventLoop):
         self.woken_parks: list[_park.Park] = []
         #: Greenlets for the next tasks.
         self.spare_greenlets = _task_greenlet.Spare()
+
+    # -- running
+
+    def run_forever(self) -> None:
+        """Run the loop; only its hub does that.
+
+        :raises aiohub.AiohubError: If anybody else calls it. The hub could
+            not wait for green threads meanwhile, nor run afterwards.
+        """
+        if (greenlet.getcurrent() is not self.runs_in
+                and not self.is_running()):
+            raise exceptions.AiohubError(_NOT_YOURS)
+        super().run_forever()
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Refuse to run, as :meth:`run_forever` does; a coroutine is closed.
+
+        :raises aiohub.AiohubError: Unless the loop runs already; then it is
+            asyncio's ``RuntimeError``.
+        """
+        if not self.is_running():
+            if asyncio.iscoroutine(future):
+                future.close()
+            raise exceptions.AiohubError(_NOT_YOURS)
+        return super().run_until_complete(future)
 
     # -- tasks
 

@@ -191,3 +191,7 @@ class TestLimits(isolated.ScriptTestCase):
     @isolated.in_modes('env', 'setup-patched', 'epolls-patched')
     def test_limits(self, mode):
         self.run_script('limits.py', mode)
+
+    @isolated.in_modes('env', 'env-patched', 'epolls', 'epolls-patched')
+    def test_request_context(self, mode):
+        self.run_script('limits_request_context.py', mode)

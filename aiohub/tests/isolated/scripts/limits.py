@@ -162,6 +162,81 @@ def dropped_in_a_green_call():
     assert not is_collected(green)
 
 
+def runs_the_loop():
+    async def work():
+        return 5
+
+    coro = work()
+    for run in (lambda: loop.run_until_complete(coro), loop.run_forever):
+        try:
+            run()
+        except aiohub.AiohubError as exc:
+            assert 'await_' in str(exc)
+        else:
+            raise AssertionError('it ran')
+    assert coro.cr_frame is None  # closed
+    assert aiohub.await_(work()) == 5
+
+
+def another_loop():
+    """A loop that is not aiohub's, where aiohub's hub should wait."""
+    async def work():
+        eventlet.sleep(0)
+
+    other = asyncio.new_event_loop()
+    try:
+        other.run_until_complete(work())
+    except aiohub.AiohubError as exc:
+        assert mode.HUB != 'epolls' and 'await_' in str(exc)
+    else:
+        # eventlet's hubs hold it up.
+        assert mode.HUB == 'epolls'
+    finally:
+        other.close()
+
+
+# Before it has run, in the main greenlet.
+another_loop()
+runs_the_loop()
+
+
+@cases.case
+def lock_of_asyncio_in_a_green_thread():
+    async def make():
+        return asyncio.Lock()
+
+    async def hold():
+        async with lock:
+            held.send()
+            await leave.wait()
+
+    lock = aiohub.await_(make())
+    held = event.Event()
+    leave = asyncio.Event()
+    task = loop.create_task(hold())
+    held.wait()
+    coro = lock.acquire()
+    # Not like this: nothing waits.
+    assert asyncio.isfuture(coro.send(None))
+    coro.close()
+    leave.set()
+    assert aiohub.await_(lock.acquire())
+    lock.release()
+    aiohub.await_(task)
+
+
+@cases.case
+def while_it_runs():
+    coro = asyncio.sleep(0)
+    try:
+        loop.run_until_complete(coro)
+    except RuntimeError as exc:
+        assert 'already running' in str(exc)
+    else:
+        raise AssertionError('it ran')
+    coro.close()
+
+
 @cases.case
 def asyncio_run_in_a_green_thread():
     async def work():
