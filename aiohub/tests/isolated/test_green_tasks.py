@@ -25,8 +25,7 @@ from aiohub.tests import isolated
 
 @isolated.expand
 class TestLogging(isolated.ScriptTestCase):
-    @isolated.in_modes(*isolated.ON, 'setup-later-patched', 'epolls-patched',
-                       'asyncio-patched')
+    @isolated.in_modes(*isolated.ON, 'setup-later-patched', 'epolls-patched')
     def test_contended(self, mode):
         self.run_script('logging_contended.py', mode)
 

@@ -54,14 +54,9 @@ from eventlet import tpool
 from oslo_config import cfg
 from oslo_log import log as oslo_logging
 
-#: Whether tasks and callbacks write too: not where they cannot make green
-#: calls, which a line of the log is after patching.
-TASKS = mode.MODE != 'asyncio-patched'
-#: On Python 3.13 that lock of oslo.log is none that ``logging`` can use.
-OSLO = mode.MODE != 'asyncio-patched' or sys.version_info < (3, 13)
 GREEN_THREADS = 200
 NATIVE_THREADS = 10
-LINES = 6
+LINES = 3
 #: How long the lines are: more than the pipe holds, less than may be torn by
 #: the kernel, and short.
 LENGTHS = (6000, 40, 700)
@@ -175,7 +170,7 @@ class Writers:
     """Runs all writers at once."""
 
     def __init__(self, with_native: bool) -> None:
-        self._loop = aiohub.get_loop() if TASKS else None
+        self._loop = aiohub.get_loop()
         self._with_native = with_native
         self.begun: collections.deque[str] = collections.deque()
         self.ended: collections.deque[str] = collections.deque()
@@ -243,8 +238,7 @@ class Writers:
             greens += [
                 eventlet.spawn(self._tpool_lines, name)
                 for name in self._named('tpool', NATIVE_THREADS)]
-        if TASKS:
-            greens.append(aiohub.spawn_for_awaitable(self._in_loop()))
+        greens.append(aiohub.spawn_for_awaitable(self._in_loop()))
         for green in greens:
             green.wait()
         while any(thread.is_alive() for thread in threads):
@@ -377,8 +371,7 @@ def oslo_set_up(**options: Any) -> Any:
     if mode.PATCHED:
         # On aiohub not the one that takes a task each time.
         kind = type(handler.lock).__name__
-        assert 'Mutex' in kind, kind
-        assert ('Asyncio' in kind) == (mode.HUB == 'asyncio'), kind
+        assert 'Mutex' in kind and 'Asyncio' not in kind, kind
     return handler
 
 
@@ -415,13 +408,12 @@ if mode.MODE.startswith('setup-later'):
     mode.set_up()
 else:
     standard(not mode.PATCHED)
-if OSLO:
-    if mode.PATCHED:
-        oslo_stderr(True)
-    oslo_stderr(False)
-    oslo_file()
-    # With the lock that oslo.log gives every new handler.
-    standard(True)
+if mode.PATCHED:
+    oslo_stderr(True)
+oslo_stderr(False)
+oslo_file()
+# With the lock that oslo.log gives every new handler.
+standard(True)
 tpool.killall()
 faulthandler.cancel_dump_traceback_later()
 logging.getLogger().handlers.clear()
