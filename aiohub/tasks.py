@@ -212,11 +212,10 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             return cancelled
         if isinstance(error, StopIteration):
             for late in later or ():
-                if isinstance(late.error, asyncio.CancelledError) and (
-                        not self._is_taken_back(late)):
+                if late.timer is None and not self._is_taken_back(late):
                     # As asyncio does with a task that is cancelled while it
                     # makes its last step.
-                    return late.error
+                    return _thrown.survive_greenlet(late.error)
         return error
 
     def _complain(self, error: BaseException) -> None:

@@ -244,7 +244,10 @@ for _place in TWICE:
 
 def stopped_and_let_on(place: Any, stop: Any, way: Any, order: bool,
                        pauses: bool) -> None:
-    """It sees the result, and is stopped where it waits next; or only that."""
+    """It sees the result, and is stopped where it waits next; or only that.
+
+    Where it does not wait any more, that is how it ends.
+    """
     trial = Trial(place(), pauses)
     trial.wait_until_there()
     one = stop(trial)
@@ -257,8 +260,10 @@ def stopped_and_let_on(place: Any, stop: Any, way: Any, order: bool,
         elif not pauses and stop is Kill:
             assert ended.cancelled() or ended.result() == 'end', ended
         elif not trial.seen():
-            # It was so late that the task had ended.
-            assert ended.result() == 'end'
+            # It may have been so late that the task had ended.
+            error = ended.exception()
+            assert ended.result() == 'end' if error is None else (
+                not pauses and error is one.error), ended
         else:
             matched(trial.seen(), [one])
     else:
@@ -866,6 +871,30 @@ def cancelled_while_it_ends() -> None:
     task = aiohub.get_loop().create_task(run())
     cases.until(task.done)
     assert task.cancelled()
+
+
+@cases.case
+def stopped_while_it_ends() -> None:
+    """What comes when the task waits no more is how it ends."""
+    async def run() -> str:
+        greens.append(greenlet.getcurrent())
+        try:
+            await asyncio.get_running_loop().create_future()
+        except CancelledError:
+            return 'end'
+        raise AssertionError
+
+    greens: list[Any] = []
+    for error in (GreenletExit(), Custom(), eventlet.Timeout(None)):
+        task = aiohub.get_loop().create_task(run())
+        cases.turns(2)
+        task.cancel()
+        greenthread.kill(greens.pop(), error)
+        cases.until(task.done)
+        if isinstance(error, GreenletExit):
+            assert task.cancelled(), task
+        else:
+            assert task.exception() is error, task
 
 
 @cases.case

@@ -394,7 +394,8 @@ class Machine(stateful.RuleBasedStateMachine):
             # By one that came too late for any wait, or was never begun.
             assert any(stop.kind in ('cancel', 'kill') for stop in unseen)
             return
-        assert task.exception() is None, task
+        error = task.exception()
+        assert error is None or any(error is stop.error for stop in unseen)
         # Cancels that met are one; all else has been seen, or came as the
         # last wait was over.
         assert not cancels or any(stop.seen for stop in cancels), worker.seen
