@@ -50,6 +50,10 @@ async def leave(keep):
     await clean.wait_both_ways()
 
 
+async def end_at_once(keep):
+    keep(eventlet.getcurrent())
+
+
 async def check_away(is_left):
     """No later task has a greenlet that an earlier one has left."""
     for _ in range(5):
@@ -165,10 +169,11 @@ async def local_timers():
     """A timer of a green thread is not called when that has ended."""
     hub, called = hubs.get_hub(), []
     for _ in range(10):
-        await clean.run(leave, lambda green: hub.schedule_call_local(
-            0.0001, called.append, 'local'))
-        await clean.run(leave, lambda green: greenthread.spawn_after_local(
-            0.0001, called.append, 'local'))
+        await clean.run(end_at_once, lambda green: hub.schedule_call_local(
+            0, called.append, 'local'))
+        await clean.run(
+            end_at_once, lambda green: greenthread.spawn_after_local(
+                0, called.append, 'local'))
         await asyncio.gather(*(clean.be_clean() for _ in range(5)))
     hub.schedule_call_global(0.001, called.append, 'global')
     while not called:
@@ -191,9 +196,6 @@ async def timers_that_wake():
         assert ended.wait() == 'right'
         await asyncio.sleep(0)
         eventlet.sleep(0)
-
-    async def end_at_once(keep):
-        keep(eventlet.getcurrent())
 
     tasks = []
     for _ in range(10):

@@ -139,7 +139,7 @@ async def elsewhere() -> int:
     try:
         eventlet.sleep(0.001)
     except Exception as exc:
-        assert 'spawn_for_awaitable' in str(exc), exc
+        assert 'aiohub.await_()' in str(exc), exc
     else:
         raise AssertionError('a green call in a foreign loop')
     return 4
