@@ -211,11 +211,15 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             cancelled.__cause__ = error
             return cancelled
         if isinstance(error, StopIteration):
-            for late in later or ():
-                if late.timer is None and not self._is_taken_back(late):
-                    # As asyncio does with a task that is cancelled while it
-                    # makes its last step.
-                    return _thrown.survive_greenlet(late.error)
+            # As asyncio does with a task that is cancelled while it makes its
+            # last step. It cannot end with all of them: cancelled, then.
+            missed = [_thrown.survive_greenlet(late.error)
+                      for late in later or ()
+                      if late.timer is None and not self._is_taken_back(late)]
+            missed.sort(key=lambda late: not isinstance(
+                late, asyncio.CancelledError))
+            if missed:
+                return missed[0]
         return error
 
     def _complain(self, error: BaseException) -> None:
