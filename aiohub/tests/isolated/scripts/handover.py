@@ -186,6 +186,8 @@ if mode.PATCHED:
         kinds['threading.Lock'].start(n, locks[n].acquire, True)
         kinds['threading.Event'].start(n, std_events[n].wait, True)
 
+for _ in range(3):
+    eventlet.sleep(0)
 # Last, those that look at the clock themselves. None may be due before the
 # hand-over, which takes less than what has been done until here.
 START = time.monotonic()
