@@ -104,9 +104,21 @@ class Park:
         """
         if not self._note(call, error, timer) or self._callback is None:
             return
-        if self._is_step_possible() and greenlet.getcurrent() in (
-                hubs.get_hub().greenlet, self.loop.runs_in):
+        current = greenlet.getcurrent()
+        hub = hubs.get_hub().greenlet
+        if self._is_step_possible() and current in (hub, self.loop.runs_in):
             self.step_now()
+        elif (current is hub and not self.loop.runs_in_hub
+                and self.loop.is_running()):
+            # With the toggle off the hub goes on while a task, in its step,
+            # kills a green thread.
+            task = asyncio.current_task(self.loop)
+            assert task is not None
+            asyncio._leave_task(self.loop, task)
+            try:
+                self.step_now()
+            finally:
+                asyncio._enter_task(self.loop, task)
         else:
             # In other greenlets not: a switch out of the step may end in the
             # hub, and not there.

@@ -109,6 +109,14 @@ class TaskGreenlet(greenlet.greenlet):
             driver.interrupt(error)
         _leave(driver)
 
+    def give_error(self, *args: Any) -> None:
+        """Wake the task from a green call with an error as its result."""
+        driver = self.state.driver()
+        if self.state.in_step:
+            throw(self, *args)
+        elif driver is not None:
+            driver.give_error(self, exception(*args))
+
     def kill(self, *throw_args: Any) -> None:
         """Cancel the task; see ``eventlet.kill()``.
 
@@ -154,7 +162,7 @@ class ThrowTimer(timer.Timer):
 def new_timer(seconds: float, call: Callable[..., Any],
               *args: Any, **kwargs: Any) -> timer.Timer:
     """Return a timer: what ``hub.schedule_call_global()`` makes."""
-    if seconds and getattr(call, '__name__', None) == 'throw':
+    if args and getattr(call, '__name__', None) == 'throw':
         green = getattr(call, '__self__', None)
         if (isinstance(green, greenlet.greenlet)
                 and driver_of(green) is not None):

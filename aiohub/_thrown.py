@@ -45,11 +45,14 @@ def survive_greenlet(error: BaseException) -> BaseException:
     ``GreenletExit`` cannot: it ends a greenlet quietly and becomes what that
     returns, to a library that started it for a coroutine as its result.
     """
-    if isinstance(error, greenlet.GreenletExit):
-        cancelled = asyncio.CancelledError()
-        cancelled.__cause__ = error
-        return cancelled
-    return error
+    return _stand_in(error) if isinstance(
+        error, greenlet.GreenletExit) else error
+
+
+def _stand_in(error: BaseException) -> BaseException:
+    cancelled = asyncio.CancelledError()
+    cancelled.__cause__ = error
+    return cancelled
 
 
 def is_exit(error: BaseException) -> bool:
@@ -65,11 +68,14 @@ def stands_for(other: BaseException, error: BaseException) -> bool:
         return other.split(lambda part: part is error)[1] is None
     context: BaseException | None = other
     while type(context) is asyncio.CancelledError:
-        context = context.__context__
+        context = getattr(context, _ORIGINAL, None) or context.__context__
     return context is error
 
 
-_disguises: 'weakref.WeakKeyDictionary[type, type]' = (
+#: The attribute of a CancelledError that was raised in place of another.
+_ORIGINAL = 'aiohub_original'
+
+_disguises: 'weakref.WeakKeyDictionary[type, weakref.ref[type]]' = (
     weakref.WeakKeyDictionary())
 
 
@@ -77,24 +83,43 @@ class _Disguised(asyncio.CancelledError):
     """Marks the classes that are made for that."""
 
 
-def disguise(error: BaseException) -> BaseException:
-    kind = type(error)
-    if not isinstance(error, asyncio.CancelledError):
+def at_await(error: BaseException) -> BaseException:
+    """Return what is raised at an ``await`` that *error* is thrown into."""
+    if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt,
+                          SystemExit)):
+        # asyncio knows what to do.
+        return error
+    if not isinstance(error, greenlet.GreenletExit):
         # Instances of Python's own classes cannot get another class.
         with contextlib.suppress(TypeError):
-            disguised = _disguises.get(kind)
-            if disguised is None:
-                disguised = _disguises[kind] = type(
-                    kind.__name__, (kind, _Disguised),
-                    {'__module__': kind.__module__,
-                     '__qualname__': kind.__qualname__})
-            error.__class__ = disguised
-    return error
+            error.__class__ = _disguise(type(error))
+            return error
+    stand_in = _stand_in(error)
+    setattr(stand_in, _ORIGINAL, error)
+    return stand_in
 
 
-def undisguise(error: BaseException) -> None:
+def _disguise(kind: type) -> type:
+    known = _disguises.get(kind)
+    # A dictionary that referred to it would keep its base, too.
+    disguised = None if known is None else known()
+    if disguised is None:
+        disguised = type(
+            kind.__name__, (kind, _Disguised),
+            {'__module__': kind.__module__,
+             '__qualname__': kind.__qualname__})
+        _disguises[kind] = weakref.ref(disguised)
+    return disguised
+
+
+def undisguise(error: BaseException) -> BaseException:
+    """Return what *error* is outside of coroutines."""
     if isinstance(error, _Disguised):
         error.__class__ = type(error).__bases__[0]
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             undisguise(part)
+    original: BaseException | None = getattr(error, _ORIGINAL, None)
+    if original is None or isinstance(original, greenlet.GreenletExit):
+        return error
+    return original

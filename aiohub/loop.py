@@ -27,6 +27,7 @@ from typing import Any
 
 import greenlet
 
+from aiohub import _green_event
 from aiohub import _green_select
 from aiohub import _green_timeout
 from aiohub import _native
@@ -84,6 +85,7 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, selector: _selector.HubSelector) -> None:
         _task_class.replace()
+        _green_event.replace()
         _green_select.replace()
         _green_timeout.replace()
         with _not_logging():

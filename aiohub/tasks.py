@@ -127,6 +127,15 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             resume(self._send, value)
         except BaseException as exc:
             self._complain(exc)
+        while (state.outcome is _NOTHING and state.error is None
+               and not self.is_current()):
+            # A task that has begun eagerly in this step has switched to
+            # another greenlet, which came here. That task waits first: its
+            # send() goes on in our greenlet.
+            try:
+                self._native()
+            except BaseException as exc:
+                self._complain(exc)
         state.in_step = False
         outcome = state.outcome
         state.outcome = _NOTHING
@@ -205,7 +214,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         del state.back
         self.loop.spare_greenlets.give_back(native)
         assert error is not None
-        _thrown.undisguise(error)
+        error = _thrown.undisguise(error)
         if self._killed and _thrown.is_exit(error):
             cancelled = asyncio.CancelledError()
             cancelled.__cause__ = error
@@ -303,6 +312,18 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         if park is not None and park.greenlet is green:
             park.wake(functools.partial(_switch, green, *args, **kwargs))
 
+    def give_error(self, green: greenlet.greenlet,
+                   error: BaseException) -> None:
+        """Wake the task with a result that is to be raised.
+
+        If it has been cancelled it does not get that: as with the exception
+        of a future, which is for this wait and no other.
+        """
+        park = self.park
+        if park is not None and park.greenlet is green and not park.done():
+            self.note_kill(error)
+            park.wake(functools.partial(_throw, green, error))
+
     def interrupt(self, error: BaseException, timer: Any = None) -> None:
         """Raise *error* where the task waits.
 
@@ -373,7 +394,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """Resume *green* with *error*, in its green call."""
         if green is not self._greenlet:
             error = _thrown.survive_greenlet(error)
-        _throw(green, _thrown.disguise(error))
+        _throw(green, error)
 
     def _raise_at_await(self, error: BaseException, timer: Any,
                         function: Callable[[Any], Any],
@@ -389,8 +410,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
                 self.put_off(error, timer)
                 self._native(self._coro.throw, argument)
                 return
-        self._native(self._coro.throw, _thrown.disguise(
-            _thrown.survive_greenlet(error)))
+        self._native(self._coro.throw, _thrown.at_await(error))
 
     def put_off(self, error: BaseException, timer: Any = None) -> None:
         """Raise *error* where the task waits next."""

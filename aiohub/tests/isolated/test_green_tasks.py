@@ -97,6 +97,10 @@ class TestGreenCalls(isolated.ScriptTestCase):
     def test_factories(self, mode):
         self.run_script('green_factories.py', mode)
 
+    @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_results(self, mode):
+        self.run_script('green_results.py', mode)
+
     @isolated.in_modes('env', *PATCHED)
     def test_timeouts(self, mode):
         self.run_script('green_timeouts.py', mode)

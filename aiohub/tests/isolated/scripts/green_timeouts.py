@@ -17,7 +17,6 @@ timeout ends never comes, so it does not matter how fast the machine is.
 """
 
 import asyncio
-import sys
 
 import cases
 import meanwhile
@@ -164,8 +163,7 @@ async def fires(wait, who):
             await wait()
         except (timeout.Timeout, BaseExceptionGroup) as exc:
             if isinstance(exc, BaseExceptionGroup):
-                # Python 3.13 does not put it into one.
-                assert wait is in_group and sys.version_info < (3, 13)
+                assert wait is in_group
                 [exc] = exc.exceptions
             assert exc is limit
             check_calm(who)
