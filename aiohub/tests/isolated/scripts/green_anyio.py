@@ -260,11 +260,11 @@ async def groups_are_cancelled() -> None:
 
     async def by_nested_timeout(never: Never, greenly: bool) -> None:
         with anyio.CancelScope() as scope, eventlet.Timeout(60):
-            with eventlet.Timeout(cases.SOON) as inner:
-                try:
+            try:
+                with eventlet.Timeout(cases.SOON) as inner:
                     await group(never, greenly)
-                except eventlet.Timeout as error:
-                    assert error is inner
+            except eventlet.Timeout as error:
+                assert error is inner
         assert not scope.cancelled_caught
 
     async def by_cancel(never: Never, greenly: bool) -> None:
