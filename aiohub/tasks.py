@@ -401,16 +401,16 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
                         argument: Any) -> None:
         """Resume with *error*, when what was awaited has ended."""
         self._resume = self._native
-        if function != self._send:
-            if not isinstance(argument, asyncio.CancelledError):
-                # What the cleanup raises goes first, as out of any finally.
-                error = argument
-            elif self._cancellations() > self._cancelling:
-                # asyncio.timeout() takes the first that comes for its own.
-                self.put_off(error, timer)
-                self._native(self._coro.throw, argument)
-                return
-        self._native(self._coro.throw, _thrown.at_await(error))
+        if function == self._send:
+            argument = _thrown.at_await(error)
+        elif not isinstance(argument, asyncio.CancelledError):
+            pass  # what the cleanup raises replaces it, as out of any finally
+        elif self._cancellations() > self._cancelling:
+            # asyncio.timeout() takes the first that comes for its own.
+            self.put_off(error, timer)
+        else:
+            argument = _thrown.at_await(error)
+        self._native(self._coro.throw, argument)
 
     def put_off(self, error: BaseException, timer: Any = None) -> None:
         """Raise *error* where the task waits next."""

@@ -124,7 +124,9 @@ WORK = {
     'future': Work('step: future, 100 tasks', step_future, 100, 50),
     'queue': Work('step: queue, 100 tasks', step_queue, 100, 50),
     'alone': Work('step: sleep(0), 1 task', step_sleep, 1, 3000),
-    'many': Work('step: sleep(0), 10,000 tasks', step_sleep, 10_000, 10),
+    # What they need does not fit into the processor's caches.
+    'many': Work('step: sleep(0), 10,000 tasks', step_sleep, 10_000, 40,
+                 False),
     'one': Work('make and end, one by one', create_one_by_one, 1, 2000,
                 False),
     'batch': Work('make and end, 100 at once', create_at_once, 100, 20,
@@ -426,7 +428,7 @@ def main() -> int:
             parser.error('there is no part %s' % part)
         for row in rows:
             print(row.line(), flush=True)
-            broken += not row.met
+            broken += bool(row.limit) and not row.met
     if broken:
         print('%d limits are broken.' % broken)
     return 1 if broken else 0

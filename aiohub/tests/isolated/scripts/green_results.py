@@ -221,6 +221,32 @@ async def wait_for_ends_what_it_waits_for(kind):
 
 
 @for_each_kind
+async def cleanup_fails(kind):
+    """What it raises takes the place of what was thrown."""
+    async def fail():
+        try:
+            await never()
+        finally:
+            await both_ways()
+            raise kind
+
+    async def work():
+        greens.append(eventlet.getcurrent())
+        try:
+            await asyncio.create_task(fail())
+        except Exception as exc:
+            return type(exc)
+
+    greens = []
+    for error in (Failure(), eventlet.greenlet.GreenletExit()):
+        task = asyncio.create_task(work())
+        for _ in range(3):
+            await both_ways()
+        greenthread.kill(greens.pop(), error)
+        assert await task is kind
+
+
+@for_each_kind
 async def green_call_gets_it_as_it_is(kind):
     with eventlet.Timeout(SOON, kind):
         try:
