@@ -23,6 +23,7 @@ only its class is another one meanwhile, derived from both.
 import asyncio
 import contextlib
 from typing import Any
+from typing import NamedTuple
 import weakref
 
 import greenlet
@@ -123,3 +124,63 @@ def undisguise(error: BaseException) -> BaseException:
     if original is None or isinstance(original, greenlet.GreenletExit):
         return error
     return original
+
+
+class Late(NamedTuple):
+    """An exception that came while another was on its way.
+
+    :ivar timer: The timer that has raised it, if any.
+    :ivar cancellations: How often the task had been cancelled.
+    """
+
+    error: BaseException
+    timer: Any
+    cancellations: int
+
+    def is_taken_back(self, cancellations: int) -> bool:
+        """Whether it is not to be raised any more.
+
+        :param cancellations: How often the task is cancelled now.
+        """
+        if self.timer is not None:
+            return bool(self.timer.given_up)
+        # As of Python 3.13 uncancel() does.
+        return (type(self.error) is asyncio.CancelledError
+                and cancellations < self.cancellations)
+
+
+class Later:
+    """What is to be raised where a task waits next, one after the other."""
+
+    __slots__ = ('_lates',)
+
+    def __init__(self) -> None:
+        self._lates: list[Late] = []
+
+    def __len__(self) -> int:
+        return len(self._lates)
+
+    def add(self, *fields: Any) -> None:
+        """Add a :class:`Late`."""
+        self._lates.append(Late(*fields))
+
+    def take(self, cancellations: int) -> Late | None:
+        """Return the next, if any."""
+        while self._lates:
+            late = self._lates.pop(0)
+            if not late.is_taken_back(cancellations):
+                return late
+        return None
+
+    def take_missed(self, cancellations: int) -> BaseException | None:
+        """Return what a task ends with that waits no more.
+
+        It cannot end with all of them: it is cancelled, then, if any does
+        that. A Timeout was for what it has done, and is forgotten.
+        """
+        errors = [survive_greenlet(late.error) for late in self._lates
+                  if late.timer is None
+                  and not late.is_taken_back(cancellations)]
+        errors.sort(
+            key=lambda error: not isinstance(error, asyncio.CancelledError))
+        return errors[0] if errors else None

@@ -39,7 +39,6 @@ from collections.abc import Coroutine
 from collections.abc import Generator
 import functools
 from typing import Any
-from typing import NamedTuple
 import weakref
 
 from eventlet import hubs
@@ -80,7 +79,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         #: its argument. None before the first step and after the last.
         self._resume: Callable[[Any, Any], Any] | None = None
         self.park: _park.Park | None = None
-        self._later: list[_Late] | None = None
+        self._later: _thrown.Later | None = None
         #: Whether it got a ``GreenletExit``.
         self._killed = False
         # The rest is set when there is a greenlet.
@@ -219,16 +218,12 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             cancelled = asyncio.CancelledError()
             cancelled.__cause__ = error
             return cancelled
-        if isinstance(error, StopIteration):
+        if later and isinstance(error, StopIteration):
             # As asyncio does with a task that is cancelled while it makes its
-            # last step. It cannot end with all of them: cancelled, then.
-            missed = [_thrown.survive_greenlet(late.error)
-                      for late in later or ()
-                      if late.timer is None and not self._is_taken_back(late)]
-            missed.sort(key=lambda late: not isinstance(
-                late, asyncio.CancelledError))
-            if missed:
-                return missed[0]
+            # last step.
+            missed = later.take_missed(self._cancellations())
+            if missed is not None:
+                return missed
         return error
 
     def _complain(self, error: BaseException) -> None:
@@ -415,38 +410,19 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
     def put_off(self, error: BaseException, timer: Any = None) -> None:
         """Raise *error* where the task waits next."""
         if self._later is None:
-            self._later = []
-        self._later.append(_Late(error, timer, self._cancellations()))
+            self._later = _thrown.Later()
+        self._later.add(error, timer, self._cancellations())
 
     def _interrupt_again(self) -> None:
         assert self._later is not None
-        while self._later:
-            late = self._later.pop(0)
-            if not self._is_taken_back(late):
-                self.interrupt(late.error, late.timer)
-                break
-
-    def _is_taken_back(self, late: '_Late') -> bool:
-        """Whether what was put off is not to be raised any more."""
-        if late.timer is not None:
-            return bool(late.timer.given_up)
-        # As of Python 3.13 uncancel() does.
-        return (type(late.error) is asyncio.CancelledError
-                and self._cancellations() < late.cancellations)
+        late = self._later.take(self._cancellations())
+        if late is not None:
+            self.interrupt(late.error, late.timer)
 
     def _cancellations(self) -> int:
         """How often the task was cancelled, and not uncancelled."""
         task = self._task()
         return 0 if task is None else task.cancelling()
-
-
-class _Late(NamedTuple):
-    """An exception that came while another was on its way."""
-
-    error: BaseException
-    #: The timer that has raised it.
-    timer: Any
-    cancellations: int
 
 
 def _raise(error: BaseException) -> None:
