@@ -939,24 +939,30 @@ def cancelled_meanwhile():
 def deadlines_in_tasks():
     """asyncio's stand still; eventlet's do not."""
     log = []
+    limits = []
 
     async def with_eventlet():
-        with eventlet.Timeout(0.002, False):
+        with eventlet.Timeout(60, False) as limit:
+            limits.append(limit)
             eventlet.sleep(60)
         log.append('eventlet')
 
     async def with_asyncio():
         try:
-            async with asyncio.timeout(0.001):
+            async with asyncio.timeout(60) as limit:
+                limits.append(limit)
                 eventlet.sleep(60)
         except TimeoutError:
             log.append('asyncio')
 
     tasks = [loop.create_task(with_eventlet()),
              loop.create_task(with_asyncio())]
-    cases.turns()
+    cases.until(lambda: len(limits) == 2)
     with Standstill(in_callback.by_done_future):
-        eventlet.sleep(0.01)
+        limits[1].reschedule(loop.time())
+        hub.schedule_call_global(0, limits[0].timer)
+        cases.until(lambda: log)
+        cases.turns()
         assert log == ['eventlet'], log
     for task in tasks:
         aiohub.await_(task)
