@@ -60,6 +60,19 @@ def waiters_loop(
     return loop
 
 
+def awaiters_loop(name: str) -> asyncio.AbstractEventLoop:
+    """Return the loop of this thread, if its coroutines can run now."""
+    loop = own_loop(name)
+    running = asyncio._get_running_loop()
+    if running is not None and running is not loop:
+        misuse(None, (
+            '%s was called while another event loop runs in this thread '
+            '(%r), and the hub cannot run green code meanwhile. Run the '
+            'coroutine with aiohub.await_() instead of asyncio.run().'
+            % (name, running)))
+    return loop
+
+
 def runs_loop(green: greenlet.greenlet,
               loop: asyncio.AbstractEventLoop) -> bool:
     """Whether *green* runs the callbacks of this thread's loop, or its hub."""
@@ -85,6 +98,15 @@ def check_awaitable(awaitable: object) -> None:
         raise exceptions.AiohubError(
             'An awaitable is needed, and %r is none.%s Pass a coroutine, a '
             'future, a task or a green thread.' % (awaitable, hint))
+
+
+def check_function(name: str, function: object) -> None:
+    """Raise if *function* is none; close it if it is a coroutine."""
+    if not callable(function):
+        misuse(function, (
+            '%s takes a function, and its arguments after it, and got %r. '
+            'Write the name of the function only: do not call it.'
+            % (name, function)))
 
 
 def misuse(awaitable: object, message: str) -> NoReturn:

@@ -307,7 +307,9 @@ def _give_up(future: 'asyncio.Future[Any]',
         try:
             _wait_until_done(future)
         except (KeyboardInterrupt, SystemExit):
-            # The second time somebody wants to leave: now.
+            # The second time somebody wants to leave: now, and how the
+            # future ends is of no interest any more.
+            future.add_done_callback(outcome)
             raise
         except BaseException as newer:
             thrown = newer

@@ -33,6 +33,7 @@ from aiohub import _native
 from aiohub import _selector
 from aiohub import _standstill
 from aiohub import _task_greenlet
+from aiohub import exceptions
 from aiohub import loop
 
 class GreenEventLoop(loop.EventLoop):
@@ -212,8 +213,10 @@ def get_loop() -> asyncio.AbstractEventLoop:
     loop in a green thread of that hub; it runs as long as the hub does.
 
     :returns: The same loop each time, as long as the thread has this hub.
+    :raises aiohub.AiohubError: If the thread has no hub, is not the main
+        thread, and runs another loop now.
     """
-    hub = hubs.get_hub()
+    hub = _eventlet.current_hub() or _new_hub()
     own: asyncio.AbstractEventLoop
     if isinstance(hub, asyncio_hub.Hub):
         own = hub.loop
@@ -229,6 +232,18 @@ def get_loop() -> asyncio.AbstractEventLoop:
         own = runner.loop
     _lifetime.note_main_loop(own)
     return own
+
+
+def _new_hub() -> Any:
+    running = asyncio._get_running_loop()
+    threading = _native.threading
+    if running is not None and (
+            threading.get_ident() != threading.main_thread().ident):
+        raise exceptions.AiohubError(
+            'The event loop of a hub was asked for in a native thread that '
+            'has no hub, and runs another loop (%r). Call '
+            'aiohub.from_thread.run() or run_sync().' % (running,))
+    return hubs.get_hub()
 
 
 #: The attribute of a hub that is not ours which holds its runner.

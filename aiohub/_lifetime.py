@@ -155,9 +155,14 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     task, _fork['task'] = _fork['task'], None
     for hub in list(_hubs):
+        if hub.loop.is_closed():
+            continue  # by the program, which should not
         if hub.thread_id == _native.threading.get_ident():
             hub.loop.renew_after_fork(task)
         else:
             # Its thread is not in this process.
             _hubs.discard(hub)
+            if main_loop() is hub.loop:
+                # The main thread is this one now.
+                _main_loop.clear()
             hub.loop.close_in_child()

@@ -47,6 +47,9 @@ _MODULES = ('os', 'select', 'socket', 'threading', 'time')
 
 _lock = threading.Lock()
 
+#: Called at exit, before an :class:`Executor` waits for its threads.
+before_joining: list[Callable[[], object]] = []
+
 
 @contextlib.contextmanager
 def _imports_see(modules: dict[str, types.ModuleType]) -> Iterator[None]:
@@ -224,7 +227,7 @@ class Executor(concurrent.futures.Executor):
         if not self._workers:
             # The interpreter waits at exit for the threads of the threading
             # that it knows, and these belong to a copy of it.
-            atexit.register(self.shutdown)
+            atexit.register(self._shutdown_at_exit)
         worker = threading.Thread(
             target=_work, args=(self._jobs, self._idle),
             name='%s_%d' % (self._prefix, len(self._workers)))
@@ -241,7 +244,7 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             if not self._down:
                 self._down = True
-                atexit.unregister(self.shutdown)
+                atexit.unregister(self._shutdown_at_exit)
                 if cancel_futures:
                     self._cancel_jobs()
                 for _ in self._workers:
@@ -249,6 +252,11 @@ class Executor(concurrent.futures.Executor):
         if wait:
             for worker in self._workers:
                 worker.join()
+
+    def _shutdown_at_exit(self) -> None:
+        for function in before_joining:
+            function()
+        self.shutdown()
 
     def _cancel_jobs(self) -> None:
         while True:

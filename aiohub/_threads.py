@@ -29,8 +29,10 @@ from eventlet import greenthread
 from eventlet import hubs
 import greenlet
 
+from aiohub import _eventlet
 from aiohub import _request_context
 from aiohub import _task_greenlet
+from aiohub import exceptions
 
 LOG = logging.getLogger(__name__)
 
@@ -178,10 +180,27 @@ class BridgeThread(KillableThread):
 
 
 def spawn(function: Callable[..., Any], *args: Any) -> BridgeThread:
-    """Start a :class:`BridgeThread`, in a copy of the current context."""
+    """Start a :class:`BridgeThread`, in a copy of the current context.
+
+    :raises aiohub.AiohubError: If the hub of this thread would not run it
+        now; no hub is made then.
+    """
+    running = asyncio._get_running_loop()
+    if running is not None and running is not _hubs_loop():
+        raise exceptions.AiohubError(
+            'Green code was called by a coroutine of a loop (%r) that is not '
+            'the one of a hub. In a native thread call aiohub.from_thread.'
+            'run_sync(); in the main thread run the coroutine with '
+            'aiohub.await_() instead of asyncio.run().' % (running,))
     _request_context.follow()
     hub = hubs.get_hub()
     green = BridgeThread(hub.greenlet)
     green.gr_context = contextvars.copy_context()
     hub.schedule_call_global(0, green.switch, function, args, {})
     return green
+
+
+def _hubs_loop() -> object:
+    """Return the loop beside the hub of this thread, if it has both."""
+    hub = _eventlet.current_hub()
+    return getattr(getattr(hub, 'aiohub_runner', hub), 'loop', None)

@@ -241,7 +241,8 @@ def greenlet_to_future(
         raise exceptions.AiohubError(
             'A green thread cannot wait for itself. Pass it to whoever is to '
             'wait, and return.')
-    own = _callers.own_loop('greenlet_to_future()')
+    own = (_callers.awaiters_loop if loop is None else _callers.own_loop)(
+        'greenlet_to_future()')
     future: _crossing.DelegatingFuture
     if autokill_greenlet:
         future = _crossing.GreenFuture(loop or own, own, green)

@@ -17,12 +17,18 @@ The other direction, from the hub's thread to a native one, is eventlet's
 """
 
 import asyncio
+import atexit
 from collections.abc import Awaitable
 from collections.abc import Callable
+import inspect
+import os
+import sys
+import threading
 from typing import Any
 from typing import ParamSpec
 from typing import TypeVar
 
+from aiohub import _callers
 from aiohub import _crossing
 from aiohub import _lifetime
 from aiohub import _native
@@ -46,11 +52,21 @@ def run(async_fn: Callable[_P, Awaitable[_T]], *args: _P.args,
     :returns: What it returns.
     :raises BaseException: What it raises.
     :raises aiohub.AiohubError: If called in the hub's own thread, where the
-        wait would never end, or if the main thread has no loop.
+        wait would never end, if the main thread has no loop, or if this is no
+        coroutine function.
+    :raises aiohub.HubClosedError: If the hub is closed or replaced, or the
+        interpreter ends, before there is a result.
     """
+    _callers.check_function('from_thread.run()', async_fn)
 
     def start() -> 'asyncio.Future[_T]':
-        return asyncio.ensure_future(async_fn(*args, **kwargs))
+        awaitable = async_fn(*args, **kwargs)
+        if not inspect.isawaitable(awaitable):
+            raise exceptions.AiohubError(
+                'from_thread.run() takes a coroutine function, and %r is '
+                'none: it returned %r. For a function of green code call '
+                'run_sync().' % (async_fn, awaitable))
+        return asyncio.ensure_future(awaitable)
 
     return _in_hub_thread('run()', start)
 
@@ -62,12 +78,22 @@ def run_sync(fn: Callable[_P, _T], *args: _P.args,
     :param fn: The function, and its arguments after it.
     :returns: What it returns.
     :raises BaseException: What it raises.
-    :raises aiohub.AiohubError: As for :func:`run`.
+    :raises aiohub.AiohubError: As for :func:`run`, or if this is a coroutine
+        function.
     """
+    _callers.check_function('from_thread.run_sync()', fn)
+
+    def call() -> _T:
+        result = fn(*args, **kwargs)
+        if inspect.iscoroutine(result):
+            _callers.misuse(result, (
+                'from_thread.run_sync() takes a function of green code, and '
+                '%r returned a coroutine. For a coroutine function call '
+                'run().' % (fn,)))
+        return result
 
     def start() -> 'asyncio.Future[_T]':
-        return bridge.greenlet_to_future(
-            _threads.spawn(lambda: fn(*args, **kwargs)))
+        return bridge.greenlet_to_future(_threads.spawn(call))
 
     return _in_hub_thread('run_sync()', start)
 
@@ -87,19 +113,109 @@ def _in_hub_thread(
             'coroutine write "await".' % name)
     _request_context.follow()
     # Native, for two OS threads cannot wait for a green one.
-    answer: Any = _native.Future()
+    answer: _native.Future[_T] = _native.Future()
+    _calls[answer] = loop
+    try:
+        _begin(loop, start, answer)
+        return answer.result()
+    finally:
+        # If something has ended the wait.
+        _calls.pop(answer, None)
+        # The traceback of what it raises refers to this frame.
+        del answer
+
+
+def _begin(loop: Any, start: Callable[[], 'asyncio.Future[_T]'],
+           answer: '_native.Future[_T]') -> None:
+    # This is one of the calls already. Who closes the loop, or ends the
+    # interpreter, says so before it looks for them: we see that here, or we
+    # are seen there.
+    when_closed = getattr(loop, 'when_closed', None)
+    if when_closed is not None:
+        when_closed.add(_end_calls)
+    _mind_exit()
+    if _exit['now']:
+        raise exceptions.HubClosedError(_AT_EXIT)
 
     def deliver(result: Any, error: BaseException | None) -> None:
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
+        _answer(answer, result, error)
 
     try:
         _crossing.begin_there(loop, start, deliver)
     except RuntimeError as exc:
-        raise exceptions.AiohubError(
-            'The event loop of the main thread is closed. Stop threads that '
-            'use it before the hub is closed.') from exc
-    result: _T = answer.result()
-    return result
+        raise exceptions.HubClosedError(_CLOSED) from exc
+
+
+# -- ends that nobody waits for
+
+_CLOSED = (
+    'The event loop of the main thread is closed. Stop threads that use it '
+    'before the hub is closed.')
+_AT_EXIT = (
+    'The interpreter ends, and the hub of the main thread runs no more. Wait '
+    'for threads that use it before the program ends.')
+
+#: The calls under way, and the loop of each. Who takes one out of it is the
+#: one who answers; that needs no lock, which a fork could leave locked.
+_calls: 'dict[_native.Future[Any], asyncio.AbstractEventLoop]' = {}
+
+if hasattr(os, 'register_at_fork'):
+    # The threads that made them are not in the child.
+    os.register_at_fork(after_in_child=_calls.clear)
+
+
+def _answer(answer: '_native.Future[Any]', result: Any,
+            error: BaseException | None) -> None:
+    """End the wait of a call, unless it has ended."""
+    if _calls.pop(answer, None) is None:
+        return
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)
+
+
+def _end_calls(loop: object = None) -> None:
+    """End all calls, or those to *loop*, which does not run any more."""
+    for answer, theirs in list(_calls.items()):
+        if loop is None or theirs is loop:
+            _answer(answer, None, exceptions.HubClosedError(
+                _AT_EXIT if loop is None else _CLOSED))
+
+
+#: What waits for its threads at exit, from when it was imported on.
+_JOINERS = ('concurrent.futures.thread', 'eventlet.tpool')
+_exit = {'joiners': -1, 'now': False}
+
+
+def _mind_exit() -> None:
+    """Have calls end at exit, before anybody waits there for their threads.
+
+    What has been registered last is called first. So this has to be done
+    after each of those that wait was imported, and before the first call
+    from one of its threads.
+    """
+    joiners = sum(name in sys.modules for name in _JOINERS)
+    if joiners <= _exit['joiners']:
+        return
+    atexit.register(_end_at_exit)
+    # Without monkey patching the interpreter waits for its threads first.
+    # This is private to Python, and what concurrent.futures uses, too; a
+    # Python without it would wait for calls from such threads.
+    register = getattr(threading, '_register_atexit', None)
+    try:
+        if register is not None:
+            register(_end_at_exit)
+    except RuntimeError:  # it waits already
+        _end_at_exit()
+    _exit['joiners'] = joiners
+
+
+def _end_at_exit() -> None:
+    _exit['now'] = True
+    _end_calls()
+
+
+# For calls that begin at exit.
+_mind_exit()
+_native.before_joining.append(_end_at_exit)

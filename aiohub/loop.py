@@ -19,6 +19,7 @@ go on in a forked child. On the aiohub hub its selector is the hub.
 """
 
 import asyncio
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import logging
@@ -88,6 +89,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         _green_event.replace()
         _green_select.replace()
         _green_timeout.replace()
+        #: Called with the loop when it has been closed.
+        self.when_closed: set[Callable[[EventLoop], object]] = set()
         with _not_logging():
             super().__init__(selector)
         self._hub_selector = selector
@@ -127,6 +130,12 @@ class EventLoop(asyncio.SelectorEventLoop):
                 future.close()
             raise exceptions.AiohubError(_NOT_YOURS)
         return super().run_until_complete(future)
+
+    def close(self) -> None:
+        """Close the loop; see asyncio's."""
+        super().close()
+        for function in list(self.when_closed):
+            function(self)
 
     # -- tasks
 

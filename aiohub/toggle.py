@@ -63,8 +63,9 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
     ``EVENTLET_HUB=aiohub.hub`` the process is on the aiohub hub from the
     start.
 
-    Calling it again changes nothing. It does not switch off: that takes a
-    restart of the service.
+    Calling it again, as after the configuration was read again, changes
+    nothing but ``green_tasks``, for the tasks that are made from then on. It
+    does not switch off: that takes a restart of the service.
 
     :param conf: The :class:`oslo_config.cfg.ConfigOpts` of the service.
     :returns: Whether the process is on the aiohub hub.

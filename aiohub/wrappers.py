@@ -26,22 +26,22 @@ from collections.abc import Iterator
 import contextlib
 import functools
 import inspect
-import sys
 from typing import Any
 from typing import overload
 from typing import ParamSpec
 from typing import TypeVar
 
 import eventlet
-from eventlet import event
 import greenlet
 
 from aiohub import _callers
 from aiohub import _crossing
 from aiohub import _green_loop
+from aiohub import _held
 from aiohub import _request_context
 from aiohub import _threads
 from aiohub import bridge
+from aiohub import exceptions
 
 _T = TypeVar('_T')
 _P = ParamSpec('_P')
@@ -75,9 +75,11 @@ def async_to_sync(fn: Any = None, **options: Any) -> Any:
     :returns: A function that calls *fn* and waits as
         :func:`~aiohub.await_` does. It has the name, signature and docstring
         of *fn*.
+    :raises aiohub.AiohubError: If *fn* is no function.
     """
     if fn is None:
         return functools.partial(async_to_sync, **options)
+    _callers.check_function('async_to_sync()', fn)
     _check_options(options, bridge.future_to_greenlet)
 
     @functools.wraps(fn)
@@ -116,10 +118,17 @@ def sync_to_async(fn: Any = None, **options: Any) -> Any:
     :param options: Those of :func:`~aiohub.greenlet_to_future`.
     :returns: A coroutine function that calls *fn* in a new green thread and
         waits for it. It has the name, signature and docstring of *fn*.
+    :raises aiohub.AiohubError: If *fn* is no function, or a coroutine
+        function.
     """
     if fn is None:
         return functools.partial(sync_to_async, **options)
+    _callers.check_function('sync_to_async()', fn)
     _check_options(options, bridge.greenlet_to_future)
+    if inspect.iscoroutinefunction(fn):
+        raise exceptions.AiohubError(
+            'sync_to_async() takes a function of green code, and %r is a '
+            'coroutine function already: call it as it is.' % (fn,))
 
     @functools.wraps(fn)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -140,78 +149,20 @@ def _check_options(options: dict[str, Any], target: Any) -> None:
 
 
 # -- context managers
-#
-# What is entered must be left where it was entered: asyncio.timeout() and
-# TaskGroup belong to a task, an RLock to a green thread. So each runs from
-# beginning to end in one task, or one green thread, of its own.
 
 def wrap_async_context_manager(
     cm: contextlib.AbstractAsyncContextManager[_T, bool | None],
 ) -> contextlib.AbstractContextManager[_T, bool | None]:
     """Make an ``async with`` a ``with``, for green code.
 
-    :param cm: An asynchronous context manager. All of it runs in one task;
-        the body does not, and so cannot be cancelled by it: a timeout that
-        expires in the body is raised when the body ends.
-    :returns: A context manager. If the green thread is killed while it
-        enters or leaves, that is cancelled, and has ended before the kill
-        goes on.
+    :param cm: An asynchronous context manager. Each entry runs in one task of
+        its own; the body does not, and so cannot be cancelled by it: a
+        timeout that expires in the body is raised when the body ends.
+    :returns: A context manager, which can be entered again, and by several
+        at once, if *cm* can. If the green thread is killed while it enters or
+        leaves, that is cancelled, and has ended before the kill goes on.
     """
-    return _AsyncHeld(cm)
-
-
-class _AsyncHeld(contextlib.AbstractContextManager[_T, bool | None]):
-    def __init__(
-        self, cm: contextlib.AbstractAsyncContextManager[_T, bool | None],
-    ) -> None:
-        self._cm = cm
-
-    def __enter__(self) -> _T:
-        loop = _callers.waiters_loop('wrap_async_context_manager()', None)
-        self._leave: asyncio.Future[Any] = loop.create_future()
-        entered = _crossing.DelegatingFuture(
-            loop, lambda: self._task.cancel())
-        _request_context.follow()
-        self._task = loop.create_task(self._hold(entered))
-        # If it is cancelled before it begins, nothing of it runs.
-        self._task.add_done_callback(
-            lambda _: entered.finish(error=asyncio.CancelledError()))
-        try:
-            value: _T = bridge.await_(entered)
-        except BaseException:
-            # Thrown into us just when it had been entered: leave it.
-            if entered.done() and not (
-                    entered.cancelled() or entered.exception()):
-                self.__exit__(*sys.exc_info())
-            raise
-        return value
-
-    def __exit__(self, *exc_info: Any) -> bool | None:
-        if not self._leave.done():
-            self._leave.set_result(exc_info)
-        return bridge.await_(self._task)
-
-    async def _hold(
-        self, entered: _crossing.DelegatingFuture,
-    ) -> bool | None:
-        try:
-            value = await self._cm.__aenter__()
-        except BaseException as exc:
-            entered.finish(error=exc)
-            return None
-        entered.finish(value)
-        try:
-            exc_info = await self._leave
-        except asyncio.CancelledError:
-            # By the manager itself, or by who ends all tasks: as if at the end
-            # of the body, unless that has just failed.
-            exc_info = sys.exc_info()
-            if not self._leave.cancelled() and self._leave.result()[0]:
-                exc_info = self._leave.result()
-            if not await self._cm.__aexit__(*exc_info):
-                raise
-            return None
-        return await self._cm.__aexit__(*exc_info)
+    return _held.AsyncHeld(cm)
 
 
 def wrap_sync_context_manager(
@@ -220,63 +171,14 @@ def wrap_sync_context_manager(
     """Make a ``with`` an ``async with``, for coroutines.
 
     :param cm: A context manager that makes green calls when it is entered or
-        left. All of it runs in one green thread, which is not that of the
-        body.
-    :returns: An asynchronous context manager. If the task is cancelled while
-        it enters or leaves, the green thread is killed, and has ended before
+        left. Each entry runs in one green thread of its own, which is not
+        that of the body.
+    :returns: An asynchronous context manager, which can be entered again, and
+        by several at once, if *cm* can. If the task is cancelled while it
+        enters or leaves, the green thread is killed, and has ended before
         ``CancelledError`` goes on.
     """
-    return _SyncHeld(cm)
-
-
-class _SyncHeld(contextlib.AbstractAsyncContextManager[_T, bool | None]):
-    def __init__(
-        self, cm: contextlib.AbstractContextManager[_T, bool | None],
-    ) -> None:
-        self._cm = cm
-
-    async def __aenter__(self) -> _T:
-        self._leave = event.Event()
-        green = _threads.spawn(lambda: self._hold(entered))
-        loop = _green_loop.get_loop()
-        entered = _crossing.GreenFuture(loop, loop, green)
-        self._ended = bridge.greenlet_to_future(green)
-        try:
-            value: _T = await entered
-        except BaseException:
-            # Cancelled just when it had been entered: leave it.
-            if not (entered.cancelled() or entered.exception()):
-                await self.__aexit__(*sys.exc_info())
-            raise
-        return value
-
-    async def __aexit__(self, *exc_info: Any) -> bool | None:
-        self._leave.send(exc_info)
-        result: bool | None = await self._ended
-        return result
-
-    def _hold(self, entered: _crossing.GreenFuture) -> bool | None:
-        try:
-            value = self._cm.__enter__()
-            if entered.take_cancel():
-                # Just when it had been entered: the body does not begin.
-                late = eventlet.greenlet.GreenletExit()
-                self._cm.__exit__(type(late), late, None)
-                raise late
-        except eventlet.greenlet.GreenletExit:
-            entered.finish(error=asyncio.CancelledError())
-            return None
-        except BaseException as exc:
-            entered.finish(error=exc)
-            return None
-        entered.finish(value)
-        try:
-            exc_info = self._leave.wait()
-        except BaseException:
-            if not self._cm.__exit__(*sys.exc_info()):
-                raise
-            return None
-        return self._cm.__exit__(*exc_info)
+    return _held.SyncHeld(cm)
 
 
 # -- iterators
@@ -314,10 +216,8 @@ def wrap_async_iterator(iterable: AsyncIterable[_T]) -> Iterator[_T]:
 
     _request_context.follow()
     producer = loop.create_task(produce())
-    # The loop refers to it weakly: with this iterator it would be collected
-    # before it has left the iterable.
-    _producers.add(producer)
-    producer.add_done_callback(_producers.discard)
+    # With this iterator it would be collected before it has left the iterable.
+    _held.keep(producer)
     answer = _crossing.DelegatingFuture(loop, producer.cancel)
     producer.add_done_callback(ended)
     try:
@@ -384,4 +284,3 @@ async def wrap_sync_iterator(iterable: Iterable[_T]) -> AsyncIterator[_T]:
 
 
 _END: Any = object()
-_producers: 'set[asyncio.Task[None]]' = set()

@@ -13,6 +13,8 @@
 """Runs the scripts about the bridge; each says in its docstring what it shows.
 """
 
+import itertools
+
 from aiohub.tests import isolated
 
 
@@ -39,8 +41,29 @@ class TestBridge(isolated.ScriptTestCase):
         self.run_script('bridge_wrappers.py', mode)
 
     @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_wrappers_shared(self, mode):
+        self.run_script('bridge_wrappers_shared.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
     def test_threads(self, mode):
         self.run_script('bridge_threads.py', mode)
+
+    @isolated.in_modes('env', 'setup-patched', 'epolls', 'epolls-patched')
+    def test_from_thread_ends(self, mode):
+        self.run_script('from_thread_ends.py', mode)
+
+    @isolated.in_modes('env', 'env-patched', 'setup-patched', 'asyncio',
+                       'epolls', 'epolls-patched')
+    def test_from_thread_exit(self, mode):
+        starts = ['to_thread', 'tpool']
+        if not mode.endswith('-patched'):
+            starts += ['pool', 'thread']
+        whens = ['call_before', 'call_again_at_exit', 'call_at_exit']
+        for start, when in itertools.product(starts, whens):
+            if (start, when) == ('tpool', 'call_at_exit'):
+                continue  # nothing has told that to look at the exit
+            with self.subTest(start=start, when=when):
+                self.run_script('from_thread_exit.py', mode, start, when)
 
     @isolated.in_modes(*isolated.EVERY_HUB)
     def test_examples(self, mode):

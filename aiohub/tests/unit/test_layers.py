@@ -23,6 +23,7 @@ import aiohub
 #: own, and no others.
 LAYERS = (
     ('toggle', 'from_thread', 'wrappers'),
+    ('_held',),
     ('bridge', '_handover'),
     ('hub', '_callers', '_crossing'),
     ('_green_loop', '_descriptors', '_timers'),

@@ -13,15 +13,20 @@
 """Misuse: an error that says what to write, and the coroutine is closed."""
 
 import asyncio
+import functools
 
 import mode
 import rows
 
 import aiohub
+from aiohub import _eventlet
+from aiohub import from_thread
 from aiohub import tasks
 import eventlet
 from eventlet import hubs
 from eventlet import patcher
+from eventlet import semaphore
+from eventlet import tpool
 import greenlet
 
 native = patcher.original('threading')
@@ -171,6 +176,72 @@ def in_a_thread_without_a_hub():
         lambda: aiohub.await_(rows.give(1)), 'from_thread'))
 
 
+def green_calls():
+    """Return what a coroutine calls green code with."""
+    async def enter():
+        async with aiohub.wrap_sync_context_manager(semaphore.Semaphore()):
+            raise AssertionError('entered')
+
+    async def iterate():
+        async for _ in aiohub.wrap_sync_iterator([1]):
+            raise AssertionError('an item')
+
+    return aiohub.sync_to_async(rows.green_give)(1), enter(), iterate()
+
+
+@rows.row
+def in_the_loop_of_a_thread_without_a_hub():
+    def check():
+        for call in green_calls():
+            refused(lambda: asyncio.run(call), 'from_thread')  # noqa: B023
+        assert _eventlet.current_hub() is None
+        # So it goes on being one without.
+        refused(lambda: aiohub.await_(rows.give(1)), 'from_thread')
+
+    in_native_thread(check)
+
+
+@rows.row
+def in_another_loop_of_a_thread_with_a_hub():
+    async def wait_for(green):
+        return await aiohub.greenlet_to_future(green)
+
+    def check():
+        hubs.get_hub()
+        ran = []
+        for call in green_calls():
+            refused(lambda: asyncio.run(call), 'await_()')  # noqa: B023
+        green = eventlet.spawn(ran.append, 1)
+        refused(lambda: asyncio.run(wait_for(green)), 'await_()')
+        assert not ran
+        # Nothing has been started, and it can be done right.
+        assert aiohub.await_(wait_for(green)) is None
+        assert ran == [1], ran
+        hubs.use_hub()
+
+    in_native_thread(check)
+
+
+@rows.row
+def from_thread_with_what_it_does_not_take():
+    run, run_sync = from_thread.run, from_thread.run_sync
+
+    def check():
+        refused(lambda: run(rows.give(1)), 'run()', 'do not call it')
+        refused(lambda: run_sync(rows.give(1)), 'run_sync()', 'do not call')
+        for value in (None, 3):
+            refused(lambda: run(value), repr(value))  # noqa: B023
+            refused(lambda: run_sync(value), repr(value))  # noqa: B023
+        refused(lambda: run(int), 'returned 0', 'run_sync()')
+        for function in (rows.give, functools.partial(rows.give, turns=2),
+                         lambda value: rows.give(value)):
+            refused(lambda: run_sync(function, 1),  # noqa: B023
+                    'coroutine', 'run().')
+            assert run(function, 1) == 1
+
+    tpool.execute(check)
+
+
 @rows.row
 def unknown_options():
     """When decorating, not when calling."""
@@ -178,6 +249,13 @@ def unknown_options():
         exc = rows.raises(TypeError, decorator, rows.give, autofoo=True)
         assert 'autofoo' in str(exc)
 
+
+@rows.row
+def decorators_of_what_they_do_not_take():
+    for decorator in (aiohub.async_to_sync, aiohub.sync_to_async):
+        refused(lambda: decorator(rows.give(1)),  # noqa: B023
+                decorator.__name__, 'do not call it')
+    refused(lambda: aiohub.sync_to_async(rows.give), 'coroutine function')
 
 
 rows.run_all()

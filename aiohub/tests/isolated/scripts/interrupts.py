@@ -13,6 +13,7 @@
 """Ctrl-C and SystemExit out of green waits; the hub stays usable."""
 
 import asyncio
+import gc
 import os
 import queue
 import signal
@@ -22,6 +23,7 @@ import time
 
 import mode
 
+import aiohub
 import eventlet
 from eventlet import asyncio as eventlet_asyncio
 from eventlet import event
@@ -122,6 +124,21 @@ if mode.ON:
                 raise AssertionError('no %r' % how)
             check_usable()
         assert tasks[0].exception() is how
+
+    # Out of a coroutine that a coroutine waits for greenly. Nothing is logged
+    # about the outer one, though nobody looks at how it ended.
+    async def wait_for_leaving(how: BaseException) -> None:
+        aiohub.await_(leave(how))
+
+    for how in (KeyboardInterrupt(), SystemExit(8)):
+        try:
+            aiohub.await_(wait_for_leaving(how))
+        except (KeyboardInterrupt, SystemExit) as exc:
+            assert exc is how
+        else:
+            raise AssertionError('no %r' % how)
+        check_usable()
+    gc.collect()
 
 # Nobody who waited is lost when the hub is interrupted.
 pairs = [Socket.socketpair() for _ in range(50)]
