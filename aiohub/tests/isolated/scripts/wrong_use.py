@@ -20,6 +20,7 @@ import mode
 
 import aiohub
 from aiohub import opts
+from aiohub import tasks
 import eventlet
 from eventlet import hubs
 from eventlet import patcher
@@ -30,6 +31,7 @@ conf = cfg.ConfigOpts()
 opts.register_opts(conf)
 conf([])
 conf.set_override('enabled', True, 'aiohub')
+conf.set_override('green_tasks', False, 'aiohub')
 eventlet.sleep(0)
 
 
@@ -37,7 +39,7 @@ def state() -> object:
     hub = hubs.get_hub()
     return (hub, type(hub), hub.greenlet, hub.running,
             hubs.builtin_hub_modules, hub.get_timers_count(),
-            aiohub.enabled())
+            aiohub.enabled(), tasks.enabled)
 
 
 def refused(word: str, call=lambda: aiohub.setup(conf)) -> None:
@@ -107,6 +109,14 @@ for old in ('0.39.1', '0.40.4', '0.36'):
     refused('too old')
 eventlet.__version__ = version
 
+# After the bridge was used with the toggle off.
+child = os.fork()
+if not child:
+    aiohub.await_(asyncio.sleep(0))
+    refused('get_loop()')
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+
 # On eventlet's own asyncio hub, which does not run when chosen after patching.
 if not mode.PATCHED:
     child = os.fork()
@@ -148,6 +158,7 @@ assert sleeper.wait() == 5
 assert aiohub.setup(conf) is True
 assert aiohub.setup(conf) is True
 assert aiohub.enabled()
+assert not tasks.enabled
 assert sleeper.wait() == 5
 eventlet.sleep(0.001)
 assert eventlet.spawn(lambda: 6).wait() == 6
