@@ -37,17 +37,15 @@ def _exit(self: timeout.Timeout, typ: Any, value: Any, trace: Any) -> Any:
     timer = self.timer
     if value is not None and type(timer) is _task_greenlet.ThrowTimer:
         error = timer.error
-        if error is value:
+        if error is not None and (
+                error is value or _thrown.stands_for(value, error)
+                and not _is_cancelled_since(timer)):
             # Nobody outside of the block is to take it for a cancellation.
             _thrown.undisguise(error)
-            typ = type(error)
-        if (error is not None and error is not value
-                and _thrown.stands_for(value, error)
-                and not _is_cancelled_since(timer)):
             suppress = _plain(self, type(error), error, trace)
-            if not suppress:
-                raise error
-            return suppress
+            if suppress or error is value:
+                return suppress
+            raise error
     return _plain(self, typ, value, trace)
 
 

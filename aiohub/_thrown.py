@@ -15,9 +15,11 @@
 asyncio's code, and what is written for asyncio, expects no exception from
 outside but ``CancelledError``. If any other comes, a ``TaskGroup`` leaves its
 tasks behind, and a ``Lock`` does not pass on that it was released. So what is
-thrown is a ``CancelledError`` too, until it leaves the coroutine. It has to be
-the same object, since that is how ``with eventlet.Timeout()`` knows its own;
-only its class is another one meanwhile, derived from both.
+thrown into an ``await`` is a ``CancelledError`` too, until it leaves the
+coroutine. It has to be the same object, since that is how
+``with eventlet.Timeout()`` knows its own; only its class is another one
+meanwhile, derived from both. Where that cannot be, a ``CancelledError`` stands
+in for it. A green call gets what was thrown.
 """
 
 import asyncio
@@ -69,7 +71,7 @@ def stands_for(other: BaseException, error: BaseException) -> bool:
         return other.split(lambda part: part is error)[1] is None
     context: BaseException | None = other
     while type(context) is asyncio.CancelledError:
-        context = getattr(context, _ORIGINAL, None) or context.__context__
+        context = getattr(context, _ORIGINAL, context.__context__)
     return context is error
 
 

@@ -274,6 +274,30 @@ async def timeout_is_itself_outside():
 
 
 @case
+async def timeout_behind_another_cancellation():
+    async def relay():
+        try:
+            await never()
+        except asyncio.CancelledError:
+            raise asyncio.CancelledError()
+
+    try:
+        with eventlet.Timeout(SOON) as limit:
+            await relay()
+    except eventlet.Timeout as exc:
+        assert exc is limit and type(exc) is eventlet.Timeout
+    # But one that came from elsewhere goes on.
+    task = asyncio.create_task(relay())
+    await asyncio.sleep(0)
+    task.cancel()
+    try:
+        with eventlet.Timeout(1000):
+            await task
+    except asyncio.CancelledError as exc:
+        assert not isinstance(exc, eventlet.Timeout)
+
+
+@case
 async def timeout_of_no_seconds():
     """It does not come when its block has ended."""
     for seconds in (0, 1e-9):
