@@ -48,6 +48,8 @@ import threading
 import time
 from typing import Any
 
+import loopback_only
+
 HERE = pathlib.Path(__file__).resolve().parent / 'eventlet_suite'
 BASE = 'epolls'
 
@@ -58,30 +60,6 @@ Results = dict[str, Result]
 
 class SuiteError(Exception):
     """The suite cannot run; the message says why."""
-
-
-def namespace() -> list[str]:
-    """Return the command that runs a command with loopback only."""
-    ways = [['--map-root-user']]
-    if os.geteuid() == 0:
-        ways.insert(0, [])
-    errors = []
-    for way in ways:
-        command = ['unshare', '--net', '--mount', *way, '--',
-                   sys.executable, str(HERE / 'loopback.py')]
-        try:
-            subprocess.run([*command, 'true'], check=True, text=True,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            return command
-        except OSError as exc:
-            errors.append(str(exc))
-        except subprocess.CalledProcessError as exc:
-            errors.append(exc.output.strip())
-    raise SuiteError(
-        'there is no network namespace with loopback only to be had, and '
-        'without one the tests would send traffic to the network. Run this '
-        'as root, or where users may make namespaces. (%s)'
-        % '; '.join(errors))
 
 
 def installed_eventlet() -> tuple[str, str]:
@@ -355,7 +333,7 @@ def show(title: str, lines: dict[str, str]) -> None:
 def run_suite(args: argparse.Namespace) -> int:
     left_out = read_left_out(args.left_out)
     version, path = installed_eventlet()
-    command = namespace()
+    command = loopback_only.prefix()
     sdist = args.sdist or get_sdist(version, args.cache_dir)
     about = {'eventlet': version, 'python': sys.version,
              'tests': args.tests, 'pytest_args': args.pytest_args}
@@ -444,7 +422,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 if __name__ == '__main__':
     try:
         sys.exit(run_suite(parse(sys.argv[1:])))
-    except SuiteError as exc:
+    except (SuiteError, loopback_only.LoopbackError) as exc:
         print('eventlet_suite:', exc, file=sys.stderr)
     except KeyboardInterrupt:
         print('eventlet_suite: interrupted', file=sys.stderr)

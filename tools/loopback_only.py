@@ -12,11 +12,12 @@
 
 """Run a command in a network that is nothing but loopback.
 
-    unshare --net --mount python loopback.py command [argument ...]
+    python tools/loopback_only.py command [argument ...]
 
-Brings loopback up, makes sure that nothing else is there and that an address
-outside cannot be reached, and becomes the command. Otherwise it says what is
-wrong, exits with 2 and does not run the command.
+Makes a network namespace, brings loopback up in it, makes sure that nothing
+else is there and that an address outside cannot be reached, and becomes the
+command. Otherwise it says what is wrong, exits with 2 and does not run the
+command.
 """
 
 import errno
@@ -41,6 +42,41 @@ DAEMONS = (
 SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 0x1
+
+
+#: Says that the namespace is there already.
+INSIDE = '--inside'
+
+
+class LoopbackError(Exception):
+    """There is no such network to be had; the message says why."""
+
+
+def prefix() -> list[str]:
+    """Return the command that runs a command with loopback only.
+
+    :raises LoopbackError: If that cannot be done here.
+    """
+    ways = [['--map-root-user']]
+    if os.geteuid() == 0:
+        ways.insert(0, [])
+    errors = []
+    for way in ways:
+        command = ['unshare', '--net', '--mount', *way, '--',
+                   sys.executable, os.path.abspath(__file__), INSIDE]
+        try:
+            subprocess.run([*command, 'true'], check=True, text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            return command
+        except OSError as exc:
+            errors.append(str(exc))
+        except subprocess.CalledProcessError as exc:
+            errors.append(exc.output.strip())
+    raise LoopbackError(
+        'there is no network namespace with loopback only to be had, and '
+        'without one the tests would send traffic to the network. Run this '
+        'as root, or where users may make namespaces. (%s)'
+        % '; '.join(errors))
 
 
 def interface_flags(sock: socket.socket, request: int, flags: int = 0) -> int:
@@ -70,12 +106,23 @@ def keep_in() -> str | None:
     return None
 
 
-if __name__ == '__main__':
+def main(arguments: list[str]) -> str:
+    """Become the command; return what is wrong if that is not possible."""
+    if not arguments or arguments == [INSIDE]:
+        return 'usage: loopback_only.py command [argument ...]'
     try:
-        wrong = keep_in()
-    except (OSError, subprocess.CalledProcessError) as exc:
-        wrong = str(exc)
-    if wrong:
-        print(wrong, file=sys.stderr)
-        sys.exit(2)
-    os.execvp(sys.argv[1], sys.argv[1:])
+        if arguments[0] == INSIDE:
+            del arguments[0]
+            wrong = keep_in()
+            if wrong:
+                return wrong
+        else:
+            arguments = [*prefix(), *arguments]
+        os.execvp(arguments[0], arguments)
+    except (LoopbackError, OSError, subprocess.CalledProcessError) as exc:
+        return str(exc)
+
+
+if __name__ == '__main__':
+    print(main(sys.argv[1:]), file=sys.stderr)
+    sys.exit(2)
