@@ -10,7 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The hub's timers: when what is due, and in which order."""
+"""The hub's timers: when what is due, and in which order.
+
+Other threads have one way in, :meth:`TimersHub.schedule_call_threadsafe`.
+What they ask for waits in a queue of its own until the hub comes by, since
+neither heap nor order may change while the hub looks at them.
+"""
 
 import collections
 import heapq
@@ -20,15 +25,23 @@ from typing import Any
 from eventlet.hubs import asyncio as asyncio_hub
 
 from aiohub import _task_greenlet
+from aiohub import exceptions
 
 
 class TimersHub(asyncio_hub.Hub):
     """The part of :class:`aiohub.hub.Hub` that keeps the timers."""
 
     timers_canceled: int
+    loop: Any
 
     def open(self) -> None:
         """Begin without timers."""
+        #: What other threads have asked for, and whether one of them has
+        #: woken the hub for it, or is about to.
+        self.asked: collections.deque[
+            tuple[float, float, Any, tuple[Any, ...], dict[str, Any]]] = (
+                collections.deque())
+        self._is_woken = False
         # Those without delay, in the order they were made: most are of this
         # kind, and a heap would sort what is sorted.
         self._soon: collections.deque[tuple[float, Any]] = (
@@ -36,6 +49,7 @@ class TimersHub(asyncio_hub.Hub):
 
     def forget_timers(self) -> None:
         """Drop all timers."""
+        self.asked.clear()
         self._soon.clear()
         self.timers.clear()
         self.next_timers.clear()
@@ -46,6 +60,50 @@ class TimersHub(asyncio_hub.Hub):
         timer = _task_greenlet.new_timer(seconds, cb, *args, **kwargs)
         self.add_timer(timer)
         return timer
+
+    def schedule_call_threadsafe(self, seconds: float, cb: Any, *args: Any,
+                                 **kwargs: Any) -> None:
+        """Have *cb* called in the hub's thread; from any thread.
+
+        As :meth:`schedule_call_global`, in the hub's greenlet: *cb* must not
+        wait, and is most often the ``switch`` of a greenlet or spawns one.
+        Calls of one thread with the same *seconds* are made in their order.
+        It takes no lock, so that signal handlers and finalizers may use it.
+
+        :param seconds: In how many seconds, from now; 0 for the next turn.
+        :param cb: What to call, and its arguments after it.
+        :raises aiohub.exceptions.HubClosedError: If the hub is closed. When
+            it is closed later, what was asked for is dropped as its timers
+            are.
+        """
+        # Orders of events. Both look before they leave: the hub at the queue
+        # before each poll, and we at the flag when the call is in the queue.
+        # The hub takes the flag down before it empties the queue. So either
+        # it finds the call, or the flag is down when we come to it and the
+        # poll after that returns at once. Two threads that find it down both
+        # write, which is one wake-up too many and no more.
+        self.asked.append((self.clock() + seconds, seconds, cb, args, kwargs))
+        if self.loop.is_closed():
+            raise exceptions.HubClosedError(
+                'The hub is closed and makes no more calls. Stop threads '
+                'that use it before it is closed.')
+        if not self._is_woken:
+            self._is_woken = True
+            self.loop.wake()
+
+    def take_asked(self) -> None:
+        """Make timers of what other threads have asked for."""
+        self._is_woken = False
+        asked = self.asked
+        # As many as there are now: threads that ask faster than the hub
+        # works must not keep it here.
+        for _ in range(len(asked)):
+            when, seconds, cb, args, kwargs = asked.popleft()
+            timer = _task_greenlet.new_timer(seconds, cb, *args, **kwargs)
+            if seconds > 0:
+                self.next_timers.append((when, timer))
+            else:
+                self._soon.append((when, timer))
 
     def add_timer(self, timer: Any) -> float:
         """Have *timer* called when its seconds have passed.

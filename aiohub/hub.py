@@ -176,6 +176,8 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             self.step_parks()
         while self.closed:
             self._close_one()
+        if self.asked:
+            self.take_asked()
         if self.next_timers:
             self.prepare_timers()
         if self._soon:
@@ -195,6 +197,9 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             self.block_detect_pre()
         if events:
             self._wake(events)
+            if self.asked:
+                # What has woken the poll, most likely.
+                self.take_asked()
         if self._soon or self.timers:
             self.fire_timers(self.clock())
         if self.debug_blocking:

@@ -180,6 +180,15 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._has_executor = True
         await super().shutdown_default_executor(*args)
 
+    def wake(self) -> None:
+        """End the poll, or have the next one return at once; in any thread.
+
+        As ``call_soon_threadsafe()`` does, for who has nothing to be called
+        by the loop. ``_write_to_self`` is private to asyncio, as is the rest
+        of its self-pipe.
+        """
+        self._write_to_self()  # type: ignore[attr-defined]
+
     # -- signals
 
     def watch_signals(self) -> None:
