@@ -93,8 +93,13 @@ class RabbitMQ(rabbitmq.RabbitMQDriver):
 
     def stop(self) -> None:
         """Stop the broker as an operator does: it says so to its clients."""
-        self.kill_node(self.node)
+        self._end(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the broker with ``kill -9``: its clients find out."""
-        self.kill_node(self.node, signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def _end(self, signum: signal.Signals) -> None:
+        process = self._process.pop(self.node)
+        process.send_signal(signum)
+        process.wait()
