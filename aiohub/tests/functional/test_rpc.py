@@ -64,7 +64,9 @@ class Program:
             'enabled': 'true' if mode.startswith('setup') else 'false'})
         # By its own group whatever it leaves can be ended.
         self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS / name), str(config), mode],
+            # The topic: no program finds the messages of another.
+            [sys.executable, str(PROGRAMS / name), str(config),
+             '%s-%s' % (pathlib.Path(name).stem, mode)],
             env=isolated.environment(mode), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True)

@@ -15,6 +15,7 @@
 import asyncio
 import logging as stdlib_logging
 
+from kombu import exceptions
 import rpc_service as service
 
 import aiohub
@@ -24,9 +25,11 @@ import oslo_messaging
 
 #: So many green threads, and so many coroutines, call all the time.
 CALLERS = 8
-#: What a call may raise; see the reference of RPCClient.call().
+#: What a call may raise: what the reference of RPCClient.call() names, and,
+#: when a new connection was needed for it, what kombu says.
 DOCUMENTED = (oslo_messaging.MessagingTimeout,
-              oslo_messaging.MessageDeliveryFailure)
+              oslo_messaging.MessageDeliveryFailure,
+              exceptions.OperationalError)
 
 
 class Lost(stdlib_logging.Handler):

@@ -432,7 +432,8 @@ def notifications():
 
     aiohub.await_(in_tasks())
     service.until(lambda: len(endpoint.seen) >= 2 * MANY)
-    assert sorted(endpoint.seen) == list(range(2 * MANY))
+    assert sorted(endpoint.seen) == list(range(2 * MANY)), sorted(
+        endpoint.seen)
     assert endpoint.requeued
     service.stop(listener)
     transport.cleanup()
