@@ -115,5 +115,7 @@ def hear():
 
 
 def done():
+    for pipe in _stdin:
+        pipe.close()
     check_hub()
     tell('pass')
