@@ -17,6 +17,7 @@ Everything private of eventlet that aiohub touches is in this module.
 
 from collections.abc import Callable
 import functools
+import sys
 from typing import Any
 
 import eventlet.debug
@@ -94,6 +95,60 @@ def unwind(target: greenlet.greenlet) -> None:
     target.parent = root
 
 
+# -- forks
+
+class _NoSocket:
+    """What a thread of a pool that is no more tells of its results."""
+
+    def sendall(self, data: bytes) -> None:
+        pass
+
+
+def renew_pool() -> None:
+    """Let ``eventlet.tpool`` begin anew.
+
+    Its native threads do not exist in a child. What tells of their results is
+    a socket that belongs to the parent too, and who reads in the child takes
+    from the parent.
+    """
+    pool: Any = sys.modules.get('eventlet.tpool')
+    if pool is None or not pool._setup_already:
+        return
+    pool._setup_already = False
+    del pool._threads[:]
+    hub = current_hub()
+    if hub is not None and pool._rsock is not None:
+        # Its reader is not woken any more. Not by hub.remove(): other hubs
+        # still share the parent's poll object.
+        listener = hub.listeners[hub.READ].pop(pool._rsock.fileno(), None)
+        if listener is not None:
+            listener.spent = True
+    for sock in (pool._rsock, pool._wsock):
+        if sock is not None:
+            sock.close()
+    pool._rsock = pool._coro = None
+    # For the one thread of the pool that is there if it has forked: it comes
+    # to its end when its function returns.
+    pool._reqq = None
+    pool._rspq = pool.Queue()
+    pool._wsock = _NoSocket()
+
+
+def keep_green_threads() -> None:
+    """Have ``eventlet.green.threading`` know that they survive a fork.
+
+    ``threading`` counts all threads but one as ended in a child, by a hook.
+    Monkey patching makes that one do nothing; without it eventlet's own copy
+    of the module still does it, and on Python 3.13.0 fails (eventlet #1030).
+    """
+    hook = getattr(sys.modules.get('eventlet.green.threading'),
+                   '_after_fork', None)
+    if hook is not None:
+        hook.__code__ = _do_nothing.__code__
+
+
+def _do_nothing() -> None:
+    pass
 
 
 _replaced: list[Callable[[], None]] = []

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""When hubs end, and what becomes of them in a forked child.
+"""When hubs end.
 
 A hub whose greenlet has started is referred to by the frames of that
 greenlet, so it is never collected, and nobody tells it that ``use_hub()``
@@ -18,7 +18,6 @@ has replaced it or that its thread has ended. What holds descriptors has to
 find out by itself.
 """
 
-import os
 from typing import Any
 from typing import Protocol
 import weakref
@@ -26,6 +25,7 @@ import weakref
 import greenlet
 
 from aiohub import _eventlet
+from aiohub import _fork
 from aiohub import _native
 from aiohub import _task_greenlet
 
@@ -43,22 +43,23 @@ class Owner(Protocol):
     def close(self) -> None: ...
 
 
-_hubs: 'weakref.WeakSet[Owner]' = weakref.WeakSet()
-
-
-_main_loop: 'list[weakref.ref[Any]]' = []
+_main_loop: 'list[tuple[int, weakref.ref[Any]]]' = []
 
 
 def note_main_loop(loop: Any) -> None:
     """Note the loop of this thread if it is the main one."""
-    main = _native.threading.main_thread()
-    if main.ident == _native.threading.get_ident():
-        _main_loop[:] = [weakref.ref(loop)]
+    ident = _native.threading.get_ident()
+    if _native.threading.main_thread().ident == ident:
+        _main_loop[:] = [(ident, weakref.ref(loop))]
 
 
 def main_loop() -> Any:
     """Return the event loop of the main thread, or None."""
-    return _main_loop[0]() if _main_loop else None
+    for ident, loop in _main_loop:
+        # In a forked child another thread may be the main one.
+        if _native.threading.main_thread().ident == ident:
+            return loop()
+    return None
 
 
 def keep(hub: Owner) -> Owner | None:
@@ -68,20 +69,19 @@ def keep(hub: Owner) -> Owner | None:
 
     :returns: The hub of this thread from before, if there was one.
     """
-    _hubs.add(hub)
+    _fork.mind(hub)
     note_main_loop(hub.loop)
     keeper = getattr(_local, 'keeper', None)
     _local.keeper = _Keeper(hub)
     if keeper is not None:
         keeper.close()
     _eventlet.on_use_hub(_close_hub)
-    _watch_forks()
     return None if keeper is None else keeper.hub
 
 
 def forget(hub: Owner) -> None:
     """Note that *hub* is closed."""
-    _hubs.discard(hub)
+    _fork.forget(hub)
 
 
 class _Keeper:
@@ -124,45 +124,3 @@ def _close_hub() -> None:
     keeper = getattr(_local, 'keeper', None)
     if keeper is not None:
         keeper.close()
-
-
-_fork: dict[str, Any] = {'asyncio': None, 'task': None}
-
-
-def _watch_forks() -> None:
-    # Once for each asyncio: its own hook, which forgets the running loop,
-    # has to come first, and hooks run in the order they were registered.
-    import asyncio
-
-    if _fork['asyncio'] is not asyncio and hasattr(os, 'register_at_fork'):
-        _fork['asyncio'] = asyncio
-        os.register_at_fork(
-            before=_before_fork, after_in_parent=_after_fork_in_parent,
-            after_in_child=_after_fork_in_child)
-
-
-def _before_fork() -> None:
-    _fork['task'] = None
-    keeper = getattr(_local, 'keeper', None)
-    if keeper is not None and keeper.hub.running:
-        _fork['task'] = _fork['asyncio'].current_task(keeper.hub.loop)
-
-
-def _after_fork_in_parent() -> None:
-    _fork['task'] = None
-
-
-def _after_fork_in_child() -> None:
-    task, _fork['task'] = _fork['task'], None
-    for hub in list(_hubs):
-        if hub.loop.is_closed():
-            continue  # by the program, which should not
-        if hub.thread_id == _native.threading.get_ident():
-            hub.loop.renew_after_fork(task)
-        else:
-            # Its thread is not in this process.
-            _hubs.discard(hub)
-            if main_loop() is hub.loop:
-                # The main thread is this one now.
-                _main_loop.clear()
-            hub.loop.close_in_child()

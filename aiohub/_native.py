@@ -45,7 +45,9 @@ _T = TypeVar('_T')
 #: give back without more ado.
 _MODULES = ('os', 'select', 'socket', 'threading', 'time')
 
-_lock = threading.Lock()
+#: Held while sys.modules is not what it should be. Reentrant, as a signal
+#: handler may fork, which takes it.
+lock = threading.RLock()
 
 #: Called at exit, before an :class:`Executor` waits for its threads.
 before_joining: list[Callable[[], object]] = []
@@ -128,7 +130,7 @@ def unpatch_asyncio() -> None:
     ``eventlet.monkey_patch()``: what is replaced are references, so that a
     later patching does not reach asyncio either.
     """
-    with _lock:
+    with lock:
         originals = {name: patcher.original(name) for name in _MODULES}
         originals['selectors'] = _selectors(originals)
         originals['subprocess'] = _subprocess(originals)

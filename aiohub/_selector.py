@@ -114,6 +114,32 @@ class OneShotPoll:
         self._oneshot.clear()
 
 
+class DetachedPoll:
+    """Stands in for a poll object that must be left alone for a while.
+
+    It notes what would have been changed, and never has an event.
+    """
+
+    def __init__(self, poll: Poll) -> None:
+        self.poll_object = poll
+        self.changed: set[int] = set()
+
+    def register(self, fd: int, mask: int) -> None:
+        self.changed.add(fd)
+
+    def modify(self, fd: int, mask: int) -> None:
+        self.changed.add(fd)
+
+    def unregister(self, fd: int) -> None:
+        self.changed.add(fd)
+
+    def poll(self, timeout: float | None) -> Events:
+        return []
+
+    def close(self) -> None:
+        self.poll_object.close()
+
+
 def new_poll() -> Poll:
     """Return the best poll object that the system has."""
     poll: Poll
@@ -237,6 +263,28 @@ class HubSelector(selectors.BaseSelector):
                 pass  # closed meanwhile: the kernel does not end such a wait
         return regular
 
+    def detach(self) -> None:
+        """Leave the poll object alone until :meth:`attach` or :meth:`renew`.
+        """
+        self.poll = DetachedPoll(self.poll)
+
+    def attach(self) -> None:
+        """Go on with the poll object, and tell it what was asked for since.
+        """
+        detached = self.poll
+        if isinstance(detached, DetachedPoll):
+            self.poll = detached.poll_object
+            for fd in detached.changed:
+                with contextlib.suppress(OSError, ValueError):  # closed
+                    self._tell(fd)
+
+    def _tell(self, fd: int) -> None:
+        """Tell the kernel what is waited for at *fd*, if anything is."""
+        if (fd in self._readers or fd in self._writers or fd in self.keys):
+            self.arm(fd)
+        else:
+            self.poll.unregister(fd)
+
     def renew(self) -> None:
         """Get a poll object of our own, after a fork."""
         self.poll.close()
@@ -283,10 +331,7 @@ class HubSelector(selectors.BaseSelector):
         key = self.keys.pop(self.keys[fileobj].fd)
         # The descriptor may have been closed and be unknown by now.
         with contextlib.suppress(OSError, ValueError):
-            if key.fd in self._readers or key.fd in self._writers:
-                self.arm(key.fd)
-            else:
-                self.poll.unregister(key.fd)
+            self._tell(key.fd)
         return key
 
     def modify(

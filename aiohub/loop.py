@@ -25,9 +25,11 @@ import contextlib
 import logging
 import signal
 from typing import Any
+import weakref
 
 import greenlet
 
+from aiohub import _fork
 from aiohub import _green_event
 from aiohub import _green_select
 from aiohub import _green_timeout
@@ -97,6 +99,9 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._wakes_on_signals = False
         self._native_executor: _native.Executor | None = None
         self._has_executor = False
+        #: In a forked child, the tasks of the parent.
+        self.inherited: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self._is_inherited = False
         #: The greenlet that runs it, and its callbacks.
         self.runs_in: greenlet.greenlet | None = None
         #: Whether that is the greenlet of the hub, too.
@@ -133,6 +138,7 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def close(self) -> None:
         """Close the loop; see asyncio's."""
+        self.hold_inherited()
         super().close()
         for function in list(self.when_closed):
             function(self)
@@ -260,6 +266,14 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     # -- fork
 
+    def detach(self) -> None:
+        """Leave the poll alone: this thread is about to fork."""
+        self._hub_selector.detach()
+
+    def attach(self) -> None:
+        """Go on after a fork, in the parent."""
+        self._hub_selector.attach()
+
     def renew_after_fork(self, task: asyncio.Task[Any] | None) -> None:
         """Stop sharing with the parent process, in a child just forked.
 
@@ -268,29 +282,71 @@ class EventLoop(asyncio.SelectorEventLoop):
 
         :param task: What :func:`asyncio.current_task` was in the parent.
         """
+        self._inherit()
         self._hub_selector.renew()
         # Private to asyncio, which has no other way to replace the self-pipe
         # (bpo-21998).
         self._close_self_pipe()  # type: ignore[attr-defined]
         self._make_self_pipe()  # type: ignore[attr-defined]
+        self._forget_processes()
         if self._native_executor is not None:
             self._native_executor.forget()
-        if self.is_running():
-            # asyncio forgets the running loop in a child (gh-66285), and
-            # since 3.14.1 the current task (eventlet #1083); here they go on.
-            asyncio._set_running_loop(self)
-            if task is not None and asyncio.current_task(self) is not task:
-                asyncio._enter_task(self, task)
+        # asyncio forgets the running loop in a child (gh-66285), and since
+        # 3.14.1 the current task (eventlet #1083); here they go on. What ran
+        # in another thread, as eventlet's asyncio hub may note, does not.
+        running = self.is_running()
+        asyncio._set_running_loop(self if running else None)
+        if task is not None and asyncio.current_task(self) is not task:
+            asyncio._enter_task(self, task)
         if self._wakes_on_signals:
             # It was the old self-pipe, or off: asyncio turns it off too.
             signal.set_wakeup_fd(
                 self._wakeup_fileno(), warn_on_full_buffer=False)
+        elif running:
+            # This thread was not the main one until now.
+            self.watch_signals()
+
+    def _inherit(self) -> None:
+        """Note what is there already, in a child just forked."""
+        self._is_inherited = True
+        self.inherited.update(asyncio.all_tasks(self))
+        # Private to asyncio: shutdown_asyncgens() closes all of them.
+        self._asyncgens.clear()  # type: ignore[attr-defined]
+
+    def hold_inherited(self) -> None:
+        """Have what is the parent's never be cleaned up here."""
+        if self._is_inherited:
+            _fork.hold_for_ever(
+                list(self.inherited), list(self._hub_selector.keys.values()))
+
+    def _forget_processes(self) -> None:
+        """Do not wait for the parent's processes: only the parent can.
+
+        asyncio's child watchers would log that somebody else has reaped them.
+        """
+        for key in list(self._hub_selector.keys.values()):
+            # Private to asyncio: the selector's data is a pair of handles,
+            # and a handle does not say otherwise what it calls.
+            reader = key.data[0]
+            watcher = getattr(
+                getattr(reader, '_callback', None), '__self__', None)
+            if 'ChildWatcher' in type(watcher).__name__:
+                self.remove_reader(key.fd)
 
     def close_in_child(self) -> None:
         """Close what a forked child inherited of another thread's loop."""
+        self._inherit()
+        self._wakes_on_signals = False
+        for sig in signal.valid_signals():
+            # Nobody would call them.
+            self.remove_signal_handler(sig)
         self._hub_selector.poll.close()
         if self._native_executor is not None:
             self._native_executor.forget()
+        if not self.is_running():
+            self.close()
+            return
+        # One that runs is referred to by a greenlet that never ends.
         for name in ('_ssock', '_csock'):
             sock = getattr(self, name, None)
             if sock is not None:

@@ -31,7 +31,7 @@ LAYERS = (
     ('_task_class',),
     ('_lifetime', 'tasks', '_standstill', '_threads',
      '_green_event', '_green_select', '_green_timeout'),
-    ('_park',),
+    ('_park', '_fork'),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),
     ('exceptions', 'opts', '_logging', '_request_context'),
 )
