@@ -32,6 +32,7 @@ from eventlet import greenthread
 from eventlet import hubs
 import greenlet
 
+from aiohub import _task_greenlet
 from aiohub import _threads
 from aiohub import exceptions
 
@@ -272,10 +273,25 @@ def wait(future: 'asyncio.Future[_T]') -> _T:
         except BaseException as thrown:
             _give_up(future, thrown)
     try:
+        if future.cancelled() and _ends_with_loop(future):
+            raise greenlet.GreenletExit()
         return future.result()
     finally:
         # The traceback of what it raises refers to this frame.
         del future
+
+
+def _ends_with_loop(future: 'asyncio.Future[Any]') -> bool:
+    """Whether who waits is to be killed as the future was cancelled.
+
+    At the end of a loop its tasks are cancelled, and green threads that wait
+    for them are not: eventlet would print a ``CancelledError``, which nobody
+    has asked for.
+    """
+    current = greenlet.getcurrent()
+    return (getattr(future.get_loop(), 'is_ending', False)
+            and current.parent is not None
+            and _task_greenlet.driver_of(current) is None)
 
 
 def _wait_until_done(future: 'asyncio.Future[Any]') -> None:

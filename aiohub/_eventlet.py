@@ -18,6 +18,7 @@ Everything private of eventlet that aiohub touches is in this module.
 from collections.abc import Callable
 import functools
 import sys
+import threading
 from typing import Any
 
 import eventlet.debug
@@ -53,6 +54,16 @@ def set_hub_class(hub_class: type) -> None:
     ``eventlet.hubs.use_hub()`` is the public way, which drops it.
     """
     hubs._threadlocal.Hub = hub_class
+
+
+def set_hub(hub: Any) -> None:
+    """Have *hub* be this thread's once more, or none if it is None.
+
+    When a thread ends, its variables go one after the other.
+    """
+    hubs._threadlocal.hub = hub
+    if hub is None:
+        del hubs._threadlocal.hub
 
 
 def forget_hub(hub: base_hub.BaseHub) -> None:
@@ -132,6 +143,19 @@ def renew_pool() -> None:
     pool._reqq = None
     pool._rspq = pool.Queue()
     pool._wsock = _NoSocket()
+
+
+def let_main_thread_go() -> None:
+    """Have ``threading`` not wait for the main green thread, in a child.
+
+    A process of ``multiprocessing`` waits for all threads but its own when it
+    ends. After monkey patching, and before Python 3.13, it does so for the
+    main one if it was started in a green thread, and for ever: that is still
+    in ``start()``.
+    """
+    names = getattr(getattr(threading, '_shutdown', None), '__globals__', {})
+    lock = getattr(names.get('_main_thread'), '_tstate_lock', None)
+    names.get('_shutdown_locks', set()).discard(lock)
 
 
 def keep_green_threads() -> None:

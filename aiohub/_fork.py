@@ -120,6 +120,7 @@ class _Hooks:
     def _after_in_child(self) -> None:
         if self in _hooks:
             _eventlet.renew_pool()
+            _eventlet.let_main_thread_go()
             own = _own_loops()
             for owner in list(_owners):
                 if owner.loop not in own and not owner.loop.is_closed():

@@ -27,6 +27,7 @@ from eventlet import hubs
 from eventlet.hubs import asyncio as asyncio_hub
 import greenlet
 
+from aiohub import _at_exit
 from aiohub import _eventlet
 from aiohub import _lifetime
 from aiohub import _native
@@ -133,6 +134,7 @@ class _Runner:
         _lifetime.keep(self)
 
     def start(self) -> None:
+        _at_exit.mind()
         self.loop_greenlet = eventlet.spawn(self._run)
 
     def _run(self) -> None:
@@ -185,6 +187,10 @@ class _Runner:
             asyncio._enter_task(self.loop, task)
 
     @property
+    def eventlet_hub(self) -> Any:
+        return self.hub
+
+    @property
     def running(self) -> bool:
         return self.loop.is_running()
 
@@ -196,6 +202,12 @@ class _Runner:
         """Stop and close the loop; what waits in it is not woken again."""
         if self.hub is None:
             return
+        try:
+            _lifetime.end_work(self)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         _lifetime.forget(self)
         for name in ('switch', 'schedule_call_global'):
             self.hub.__dict__.pop(name, None)

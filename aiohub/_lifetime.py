@@ -18,12 +18,15 @@ has replaced it or that its thread has ended. What holds descriptors has to
 find out by itself.
 """
 
+import contextlib
 from typing import Any
 from typing import Protocol
 import weakref
 
+from eventlet import event
 import greenlet
 
+from aiohub import _at_exit
 from aiohub import _eventlet
 from aiohub import _fork
 from aiohub import _native
@@ -38,7 +41,12 @@ class Owner(Protocol):
     thread_id: int
 
     @property
+    def eventlet_hub(self) -> Any: ...
+
+    @property
     def running(self) -> bool: ...
+
+    def is_current(self) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -84,6 +92,43 @@ def forget(hub: Owner) -> None:
     _fork.forget(hub)
 
 
+def end_work(owner: Owner) -> None:
+    """Have tasks of a loop that ends clean up; see ``EventLoop.end_work()``.
+
+    The hub runs meanwhile: a clean-up may make green calls, and wait for
+    green threads. Not where that is impossible: in what runs the loop, and
+    where the thread has another hub already. ``KeyboardInterrupt``, and what
+    is thrown into the caller, end the wait; ``SystemExit`` comes after it.
+    """
+    current = greenlet.getcurrent()
+    loop = owner.loop
+    if (loop.is_closed() or not owner.is_current() or not loop.has_work()
+            or current is owner.loop_greenlet):
+        return
+    left = None
+    ended = event.Event()
+    task = loop.create_task(loop.end_work())
+    task.add_done_callback(ended.send)
+    while not task.done():
+        try:
+            ended.wait()
+        except SystemExit as exc:
+            left = exc
+    if left is not None:
+        raise left
+
+
+def _end_at_exit() -> None:
+    keeper = getattr(_local, 'keeper', None)
+    if keeper is not None:
+        with contextlib.suppress(SystemExit):  # as happens already
+            end_work(keeper.hub)
+        keeper.hub.loop.hold_inherited()
+
+
+_at_exit.functions.append(_end_at_exit)
+
+
 class _Keeper:
     """A local variable of the thread of a hub.
 
@@ -110,7 +155,10 @@ class _Keeper:
         hub = self.hub
         if (self._at_thread_end
                 and hub.thread_id == _native.threading.get_ident()):
+            if not hub.loop.is_closed() and hub.loop.has_work():
+                _eventlet.set_hub(hub.eventlet_hub)
             hub.close()
+            _eventlet.set_hub(None)
             # Green threads that waited can be neither woken nor freed any
             # more, and their frames refer to the hub.
             hub.__dict__.pop('_selector', None)

@@ -36,6 +36,8 @@ from typing import TypeVar
 
 from eventlet import patcher
 
+from aiohub import _at_exit
+
 threading = patcher.original('threading')
 queue = patcher.original('queue')
 
@@ -48,9 +50,6 @@ _MODULES = ('os', 'select', 'socket', 'threading', 'time')
 #: Held while sys.modules is not what it should be. Reentrant, as a signal
 #: handler may fork, which takes it.
 lock = threading.RLock()
-
-#: Called at exit, before an :class:`Executor` waits for its threads.
-before_joining: list[Callable[[], object]] = []
 
 
 @contextlib.contextmanager
@@ -204,6 +203,8 @@ class Executor(concurrent.futures.Executor):
         self._idle = threading.Semaphore(0)
         self._workers: list[Any] = []
         self._down = False
+        #: The futures of jobs that have not ended.
+        self.unfinished: set[Future[Any]] = set()
 
     def submit(
             self, fn: Callable[..., _T], /, *args: Any,
@@ -218,9 +219,22 @@ class Executor(concurrent.futures.Executor):
                 raise RuntimeError(
                     'cannot schedule new futures after shutdown')
             future: Future[_T] = Future()
-            self._jobs.put((future, lambda: fn(*args, **kwargs)))
+            self.unfinished.add(future)
+            future.add_done_callback(self.unfinished.discard)
+            job: _Job = (future, lambda: fn(*args, **kwargs))
+            self._jobs.put(job)
             if not self._idle.acquire(blocking=False):
-                self._start_worker()
+                try:
+                    self._start_worker()
+                except RuntimeError:
+                    # Python 3.12 lets no thread begin when the interpreter
+                    # ends. One that there is does it when it can. Else it is
+                    # done here, which holds the loop up: better than a
+                    # failure in somebody's clean-up.
+                    if not _at_exit.begun:
+                        raise
+                    if not self._workers:
+                        _do(*self._jobs.get())
         return future
 
     def _start_worker(self) -> None:
@@ -229,7 +243,7 @@ class Executor(concurrent.futures.Executor):
         if not self._workers:
             # The interpreter waits at exit for the threads of the threading
             # that it knows, and these belong to a copy of it.
-            atexit.register(self._shutdown_at_exit)
+            atexit.register(self.shutdown)
         worker = threading.Thread(
             target=_work, args=(self._jobs, self._idle),
             name='%s_%d' % (self._prefix, len(self._workers)))
@@ -246,7 +260,7 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             if not self._down:
                 self._down = True
-                atexit.unregister(self._shutdown_at_exit)
+                atexit.unregister(self.shutdown)
                 if cancel_futures:
                     self._cancel_jobs()
                 for _ in self._workers:
@@ -254,11 +268,6 @@ class Executor(concurrent.futures.Executor):
         if wait:
             for worker in self._workers:
                 worker.join()
-
-    def _shutdown_at_exit(self) -> None:
-        for function in before_joining:
-            function()
-        self.shutdown()
 
     def _cancel_jobs(self) -> None:
         while True:
@@ -280,15 +289,17 @@ def _work(jobs: Any, idle: Any) -> None:
             job = jobs.get()
         if job is None:
             return
-        future, call = job
-        if future.set_running_or_notify_cancel():
-            try:
-                result = call()
-            except BaseException as exc:
-                future.set_exception(exc)
-                # The traceback refers to this frame; end the cycle.
-                del exc
-            else:
-                future.set_result(result)
-                del result
-        del job, future, call
+        _do(*job)
+        del job
+
+
+def _do(future: Future[Any], call: Callable[[], Any]) -> None:
+    if future.set_running_or_notify_cancel():
+        try:
+            result = call()
+        except BaseException as exc:
+            future.set_exception(exc)
+            # The traceback refers to this frame; end the cycle.
+            del exc
+        else:
+            future.set_result(result)

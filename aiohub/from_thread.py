@@ -17,17 +17,15 @@ The other direction, from the hub's thread to a native one, is eventlet's
 """
 
 import asyncio
-import atexit
 from collections.abc import Awaitable
 from collections.abc import Callable
 import inspect
 import os
-import sys
-import threading
 from typing import Any
 from typing import ParamSpec
 from typing import TypeVar
 
+from aiohub import _at_exit
 from aiohub import _callers
 from aiohub import _crossing
 from aiohub import _lifetime
@@ -133,8 +131,8 @@ def _begin(loop: Any, start: Callable[[], 'asyncio.Future[_T]'],
     when_closed = getattr(loop, 'when_closed', None)
     if when_closed is not None:
         when_closed.add(_end_calls)
-    _mind_exit()
-    if _exit['now']:
+    _at_exit.mind()
+    if _at_exit.begun:
         raise exceptions.HubClosedError(_AT_EXIT)
 
     def deliver(result: Any, error: BaseException | None) -> None:
@@ -183,39 +181,12 @@ def _end_calls(loop: object = None) -> None:
                 _AT_EXIT if loop is None else _CLOSED))
 
 
-#: What waits for its threads at exit, from when it was imported on.
-_JOINERS = ('concurrent.futures.thread', 'eventlet.tpool')
-_exit = {'joiners': -1, 'now': False}
-
-
-def _mind_exit() -> None:
-    """Have calls end at exit, before anybody waits there for their threads.
-
-    What has been registered last is called first. So this has to be done
-    after each of those that wait was imported, and before the first call
-    from one of its threads.
-    """
-    joiners = sum(name in sys.modules for name in _JOINERS)
-    if joiners <= _exit['joiners']:
-        return
-    atexit.register(_end_at_exit)
-    # Without monkey patching the interpreter waits for its threads first.
-    # This is private to Python, and what concurrent.futures uses, too; a
-    # Python without it would wait for calls from such threads.
-    register = getattr(threading, '_register_atexit', None)
-    try:
-        if register is not None:
-            register(_end_at_exit)
-    except RuntimeError:  # it waits already
-        _end_at_exit()
-    _exit['joiners'] = joiners
-
-
 def _end_at_exit() -> None:
-    _exit['now'] = True
     _end_calls()
 
 
+# Before anybody waits for the threads that make the calls; and before tasks
+# are cancelled, which is not what has happened to the caller.
+_at_exit.functions.insert(0, _end_at_exit)
 # For calls that begin at exit.
-_mind_exit()
-_native.before_joining.append(_end_at_exit)
+_at_exit.mind()

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from eventlet.hubs import hub as base_hub
 import greenlet
 
+from aiohub import _at_exit
 from aiohub import _descriptors
 from aiohub import _eventlet
 from aiohub import _lifetime
@@ -335,6 +336,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
                 'A green call in a thread where %r runs: the hub cannot run '
                 'its own loop meanwhile. Run the coroutine on the loop of '
                 'the hub instead, with aiohub.await_().' % (other,))
+        _at_exit.mind()
         self.running = True
         self.stopping = False
         self._standstill.stand_by()
@@ -363,10 +365,20 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             # The base class asks for one more turn and waits for it.
             base_hub.BaseHub.abort(self, wait=True)
 
+    @property
+    def eventlet_hub(self) -> 'Hub':
+        """Itself: what eventlet knows as the hub of the thread."""
+        return self
+
+    def is_current(self) -> bool:
+        """Return whether this is what green calls of this thread wait in."""
+        return _eventlet.current_hub() is self
+
     def close(self) -> None:
         """Close the hub, its loop, and every descriptor they hold.
 
-        What waits in it is not woken again: green threads, tasks, timers.
+        Tasks and asynchronous generators clean up first, as at the end of
+        ``asyncio.run()``. Green threads and timers are not woken again.
         The next ``eventlet.hubs.get_hub()`` of the thread makes a new hub.
         A hub is also closed when its thread ends and when ``use_hub()``
         replaces it. Closing twice is fine.
@@ -386,6 +398,12 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
                 'with eventlet.spawn(hub.close).')
         if self.loop.is_closed():
             return
+        try:
+            _lifetime.end_work(self)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         _lifetime.forget(self)
         _eventlet.unwind(self.loop_greenlet)
         self._standstill.close()

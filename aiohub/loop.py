@@ -29,6 +29,7 @@ import weakref
 
 import greenlet
 
+from aiohub import _at_exit
 from aiohub import _fork
 from aiohub import _green_event
 from aiohub import _green_select
@@ -91,14 +92,18 @@ class EventLoop(asyncio.SelectorEventLoop):
         _green_event.replace()
         _green_select.replace()
         _green_timeout.replace()
-        #: Called with the loop when it has been closed.
+        #: Called with the loop when it ends, and when it has been closed.
         self.when_closed: set[Callable[[EventLoop], object]] = set()
         with _not_logging():
             super().__init__(selector)
         self._hub_selector = selector
         self._wakes_on_signals = False
+        # Those with a handler of the loop.
+        self._signals: set[int] = set()
         self._native_executor: _native.Executor | None = None
         self._has_executor = False
+        #: Whether its tasks have been cancelled for that.
+        self.is_ending = False
         #: In a forked child, the tasks of the parent.
         self.inherited: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self._is_inherited = False
@@ -140,6 +145,9 @@ class EventLoop(asyncio.SelectorEventLoop):
         """Close the loop; see asyncio's."""
         self.hold_inherited()
         super().close()
+        self._tell_those_who_wait()
+
+    def _tell_those_who_wait(self) -> None:
         for function in list(self.when_closed):
             function(self)
 
@@ -161,6 +169,53 @@ class EventLoop(asyncio.SelectorEventLoop):
             factory = _task_class.EAGER_FACTORY
         super().set_task_factory(factory)
 
+    # -- the end
+
+    def has_work(self) -> bool:
+        """Return whether there is something for :meth:`end_work` to do."""
+        return bool(
+            self._own_tasks()
+            # Private to asyncio, as there is nothing else to ask.
+            or self._asyncgens  # type: ignore[attr-defined]
+            or (self._native_executor and self._native_executor.unfinished))
+
+    def _own_tasks(self) -> 'set[asyncio.Task[Any]]':
+        return asyncio.all_tasks(self) - set(self.inherited)
+
+    async def end_work(self) -> None:
+        """Have everything clean up, as ``asyncio.run()`` does at its end.
+
+        Tasks are cancelled, asynchronous generators closed, and the threads
+        of the loop let finish what they do. Nothing of it can be stopped, so
+        it takes as long as they take.
+        """
+        self.is_ending = True
+        # Before they see it as a cancellation.
+        self._tell_those_who_wait()
+        me = {asyncio.current_task()}
+        await self._cancel(self._own_tasks() - me)
+        # Once more, for those that the clean-up has made.
+        await self._cancel(self._own_tasks() - me)
+        await self.shutdown_asyncgens()
+        executor = self._native_executor
+        while executor and (futures := list(executor.unfinished)):
+            await asyncio.wait(
+                [asyncio.wrap_future(future) for future in futures])
+
+    async def _cancel(self, some: set[Any]) -> None:
+        for task in some:
+            task.cancel()
+        await asyncio.gather(*some, return_exceptions=True)
+        for task in some:
+            if not task.cancelled() and isinstance(
+                    task.exception(), Exception):
+                self.call_exception_handler({
+                    'message': 'unhandled exception in a task that was '
+                               'cancelled because its event loop ends',
+                    'exception': task.exception(),
+                    'task': task,
+                })
+
     # -- threads
 
     def run_in_executor(  # type: ignore[override]
@@ -171,6 +226,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         Without an *executor* the thread is native, before and after monkey
         patching, unless :meth:`set_default_executor` was called.
         """
+        _at_exit.mind()
         if executor is None and not self._has_executor:
             self._native_executor = _native.new_executor()
             self.set_default_executor(self._native_executor)
@@ -231,6 +287,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._check_closed()  # type: ignore[attr-defined]
         self._read_from_self()  # type: ignore[attr-defined]
         super().add_signal_handler(sig, callback, *args)
+        self._signals.add(sig)
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Remove the handler of signal *sig*; see asyncio's.
@@ -239,6 +296,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         hub still needs it.
         """
         removed = super().remove_signal_handler(sig)
+        self._signals.discard(sig)
         if self._wakes_on_signals:
             signal.set_wakeup_fd(
                 self._wakeup_fileno(), warn_on_full_buffer=False)
@@ -298,7 +356,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         asyncio._set_running_loop(self if running else None)
         if task is not None and asyncio.current_task(self) is not task:
             asyncio._enter_task(self, task)
-        if self._wakes_on_signals:
+        if self._wakes_on_signals or self._signals:
             # It was the old self-pipe, or off: asyncio turns it off too.
             signal.set_wakeup_fd(
                 self._wakeup_fileno(), warn_on_full_buffer=False)
@@ -337,7 +395,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         """Close what a forked child inherited of another thread's loop."""
         self._inherit()
         self._wakes_on_signals = False
-        for sig in signal.valid_signals():
+        for sig in list(self._signals):
             # Nobody would call them.
             self.remove_signal_handler(sig)
         self._hub_selector.poll.close()

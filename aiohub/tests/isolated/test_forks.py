@@ -27,3 +27,29 @@ class TestForks(isolated.ScriptTestCase):
     @isolated.in_modes(*isolated.ON)
     def test_places_in_threads(self, mode):
         self.run_script('forks_places.py', mode, *THREADS)
+
+    # Not on epolls, where parent and child share the poll object, and each
+    # may take the other's events.
+    @isolated.in_modes(*isolated.ON)
+    def test_pool(self, mode):
+        self.run_script('forks_pool.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_signals(self, mode):
+        self.run_script('forks_signals.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_hooks(self, mode):
+        self.run_script('forks_hooks.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_multiprocessing(self, mode):
+        self.run_script('forks_multiprocessing.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_processes(self, mode):
+        self.run_script('forks_processes.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_green_threading(self, mode):
+        self.run_script('forks_green_threading.py', mode)

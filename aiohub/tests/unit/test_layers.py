@@ -33,7 +33,8 @@ LAYERS = (
      '_green_event', '_green_select', '_green_timeout'),
     ('_park', '_fork'),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),
-    ('exceptions', 'opts', '_logging', '_request_context'),
+    ('exceptions', 'opts', '_logging', '_request_context',
+     '_at_exit'),
 )
 PACKAGE = pathlib.Path(aiohub.__file__).parent
 

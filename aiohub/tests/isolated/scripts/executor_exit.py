@@ -14,7 +14,6 @@
 
 import asyncio
 import sys
-import traceback
 
 import mode
 
@@ -22,31 +21,33 @@ from eventlet import asyncio as eventlet_asyncio
 from eventlet import patcher
 
 native = patcher.original('threading')
-time = patcher.original('time')
 started = native.Event()
-main_thread = native.get_ident()
-
-
-def main_thread_joins() -> bool:
-    frame = sys._current_frames().get(main_thread)
-    return any(each.f_code.co_name == 'join'
-               for each, _ in traceback.walk_stack(frame))
+ending = native.Event()
 
 
 def work() -> None:
     started.set()
-    while not main_thread_joins():
-        time.sleep(0.001)
+    ending.wait()
     print('pass')
     sys.stdout.flush()
+
+
+async def notice_end() -> None:
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        ending.set()
 
 
 async def main() -> None:
     # One thread is busy, another idle: neither may hold up the exit.
     await asyncio.gather(asyncio.to_thread(int), asyncio.to_thread(int))
     asyncio.get_running_loop().run_in_executor(None, work)
+    tasks.append(asyncio.create_task(notice_end()))
+    await asyncio.sleep(0)
 
 
+tasks: list[object] = []
 eventlet_asyncio.spawn_for_awaitable(main()).wait()
 mode.check_hub()
 started.wait()

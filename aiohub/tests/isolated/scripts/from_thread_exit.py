@@ -18,10 +18,10 @@ the second when it calls.
 """
 
 import asyncio
+import atexit
 import concurrent.futures
 import sys
 import threading
-import traceback
 
 import mode
 
@@ -32,9 +32,8 @@ from eventlet import patcher
 from eventlet import tpool
 
 native = patcher.original('threading')
-native_time = patcher.original('time')
-main_thread = native.get_ident()
 begun = native.Event()
+ending = native.Event()
 
 
 tasks = []
@@ -46,6 +45,13 @@ async def endless() -> None:
     tasks.append(asyncio.current_task())
     tasks[0]._log_destroy_pending = False
     await asyncio.get_running_loop().create_future()
+
+
+async def notice_end() -> None:
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        ending.set()
 
 
 def refused() -> None:
@@ -66,13 +72,9 @@ def call_before() -> None:
 
 
 def call_at_exit() -> None:
-    """Make the first call when the main thread does not run its hub."""
+    """Make the first call when the interpreter ends."""
     begun.set()
-    while not any(
-            frame.f_code.co_name in ('join', '_shutdown')
-            for frame, _ in traceback.walk_stack(
-                sys._current_frames().get(main_thread))):
-        native_time.sleep(0.001)
+    ending.wait()
     call_before()
 
 
@@ -88,6 +90,8 @@ async def in_loops_thread(function) -> None:
 def in_pool(function) -> None:
     pool = concurrent.futures.ThreadPoolExecutor(1)
     pool.submit(function)
+    # Whoever gives work to threads has the exit looked at.
+    aiohub.await_(asyncio.to_thread(int))
 
 
 STARTS = {
@@ -99,7 +103,14 @@ STARTS = {
 }
 
 mode.check_hub()
-aiohub.get_loop()
+if mode.HUB == 'asyncio':
+    # Its loop is not ended by us, and what waits for threads does not run it.
+    atexit.register(ending.set)
+    threading._register_atexit(ending.set)
+    aiohub.get_loop()
+else:
+    noticing = aiohub.get_loop().create_task(notice_end())
+    eventlet.sleep(0)
 STARTS[sys.argv[1]](globals()[sys.argv[2]])
 while not begun.is_set():
     eventlet.sleep(0.001)
