@@ -82,6 +82,7 @@ def keep(hub: Owner) -> Owner | None:
     keeper = getattr(_local, 'keeper', None)
     _local.keeper = _Keeper(hub)
     if keeper is not None:
+        keeper.is_replaced = True
         keeper.close()
     _eventlet.on_use_hub(_close_hub)
     return None if keeper is None else keeper.hub
@@ -140,6 +141,8 @@ class _Keeper:
         self.hub = hub
         main = _native.threading.main_thread()
         self._at_thread_end = main.ident != hub.thread_id
+        #: Whether it goes for that, and the thread goes on.
+        self.is_replaced = False
 
     def close(self) -> None:
         # A hub cannot end itself: what replaces it in a callback or a task of
@@ -155,10 +158,12 @@ class _Keeper:
         hub = self.hub
         if (self._at_thread_end
                 and hub.thread_id == _native.threading.get_ident()):
-            if not hub.loop.is_closed() and hub.loop.has_work():
+            if (not self.is_replaced and not hub.loop.is_closed()
+                    and hub.loop.has_work()):
                 _eventlet.set_hub(hub.eventlet_hub)
             hub.close()
-            _eventlet.set_hub(None)
+            if not self.is_replaced:
+                _eventlet.set_hub(None)
             # Green threads that waited can be neither woken nor freed any
             # more, and their frames refer to the hub.
             hub.__dict__.pop('_selector', None)
