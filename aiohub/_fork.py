@@ -51,7 +51,8 @@ def mind(owner: Any) -> None:
     """Have *owner* survive forks."""
     import asyncio
 
-    _owners.add(owner)
+    with _native.lock:
+        _owners.add(owner)
     # Once for each asyncio: its own hook, which forgets the running loop,
     # has to come first, and hooks run in the order they were registered.
     if hasattr(os, 'register_at_fork') and (
@@ -61,7 +62,14 @@ def mind(owner: Any) -> None:
 
 def forget(owner: Any) -> None:
     """Note that *owner* is closed."""
-    _owners.discard(owner)
+    with _native.lock:
+        _owners.discard(owner)
+
+
+def owners() -> list[Any]:
+    """Return what runs a loop in this process, in all threads."""
+    with _native.lock:
+        return list(_owners)
 
 
 def hold_for_ever(*things: Any) -> None:
@@ -82,7 +90,7 @@ def hold_for_ever(*things: Any) -> None:
 def _own_loops() -> list[Any]:
     """Return the loops of this thread."""
     ident = _native.threading.get_ident()
-    return [owner.loop for owner in list(_owners)
+    return [owner.loop for owner in owners()
             if owner.thread_id == ident and not owner.loop.is_closed()]
 
 
@@ -122,10 +130,10 @@ class _Hooks:
             _eventlet.renew_pool()
             _eventlet.let_main_thread_go()
             own = _own_loops()
-            for owner in list(_owners):
+            for owner in owners():
                 if owner.loop not in own and not owner.loop.is_closed():
                     owner.loop.close_in_child()
-                    _owners.discard(owner)
+                    forget(owner)
             for loop in own:
                 loop.renew_after_fork(self._forking.tasks.get(loop))
             self._go_on()

@@ -32,6 +32,9 @@ and becomes a hub of another class:
 
 from typing import Any
 
+from eventlet import queue
+from eventlet import semaphore
+
 from aiohub import _eventlet
 from aiohub import hub as aiohub_hub
 
@@ -56,6 +59,14 @@ def hand_over(hub: Any) -> None:
     _eventlet.set_hub_class(aiohub_hub.Hub)
     _eventlet.unwind(hub.greenlet)
     hub.ensure_greenlet()
+    for _, timer in (*hub.timers, *hub.next_timers):
+        if timer.called:
+            continue
+        # What has got another method meanwhile is to be called by its name.
+        call, args, kwargs = timer.tpl
+        owner = getattr(call, '__self__', None)
+        if isinstance(owner, (semaphore.Semaphore, queue.LightQueue)):
+            timer.tpl = getattr(owner, call.__name__), args, kwargs
     if hub.debug_blocking:
         # Armed before the timer or listener that we run in, and the old run
         # loop is not there to disarm it.

@@ -82,10 +82,30 @@ def keep(hub: Owner) -> Owner | None:
     keeper = getattr(_local, 'keeper', None)
     _local.keeper = _Keeper(hub)
     if keeper is not None:
-        keeper.is_replaced = True
         keeper.close()
     _eventlet.on_use_hub(_close_hub)
     return None if keeper is None else keeper.hub
+
+
+def has_hubs() -> bool:
+    """Return whether a thread of this process has an aiohub hub."""
+    return any(map(_is_hub, _fork.owners()))
+
+
+def hub_of(green: greenlet.greenlet) -> Owner | None:
+    """Return the aiohub hub that a green thread waits in, if it is known."""
+    hubs: list[Owner] = list(filter(_is_hub, _fork.owners()))
+    node: greenlet.greenlet | None = green
+    while node is not None:
+        for hub in hubs:
+            if hub.loop_greenlet is node:
+                return hub
+        node = node.parent
+    return None
+
+
+def _is_hub(hub: Owner) -> bool:
+    return hasattr(hub, 'schedule_call_threadsafe')
 
 
 def forget(hub: Owner) -> None:
@@ -141,8 +161,6 @@ class _Keeper:
         self.hub = hub
         main = _native.threading.main_thread()
         self._at_thread_end = main.ident != hub.thread_id
-        #: Whether it goes for that, and the thread goes on.
-        self.is_replaced = False
 
     def close(self) -> None:
         # A hub cannot end itself: what replaces it in a callback or a task of
@@ -158,11 +176,13 @@ class _Keeper:
         hub = self.hub
         if (self._at_thread_end
                 and hub.thread_id == _native.threading.get_ident()):
-            if (not self.is_replaced and not hub.loop.is_closed()
-                    and hub.loop.has_work()):
+            # There may be another hub: when this one is replaced, and when a
+            # later thread has got the number of the one that has ended.
+            if (_eventlet.current_hub() is None
+                    and not hub.loop.is_closed() and hub.loop.has_work()):
                 _eventlet.set_hub(hub.eventlet_hub)
             hub.close()
-            if not self.is_replaced:
+            if _eventlet.current_hub() is hub.eventlet_hub:
                 _eventlet.set_hub(None)
             # Green threads that waited can be neither woken nor freed any
             # more, and their frames refer to the hub.

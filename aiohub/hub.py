@@ -35,10 +35,13 @@ import greenlet
 from aiohub import _at_exit
 from aiohub import _descriptors
 from aiohub import _eventlet
+from aiohub import _events
 from aiohub import _lifetime
 from aiohub import _logging
 from aiohub import _native
+from aiohub import _queues
 from aiohub import _selector
+from aiohub import _semaphores
 from aiohub import _standstill
 from aiohub import _task_greenlet
 from aiohub import _timers
@@ -145,6 +148,9 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         previous = _lifetime.keep(self)
         if isinstance(previous, Hub) and previous is not self:
             previous.leave_children_to(self)
+        _semaphores.replace()
+        _events.replace()
+        _queues.replace()
         _logging.use_pipe_mutex()
 
     # -- the turn

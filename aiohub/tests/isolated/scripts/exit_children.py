@@ -25,6 +25,8 @@ import mode
 import aiohub
 import eventlet
 
+mode.may_be_slow()
+
 parent = os.getpid()
 kept: list[object] = []
 

@@ -27,6 +27,8 @@ import eventlet
 from eventlet import patcher
 from eventlet import tpool
 
+mode.may_be_slow()
+
 native_os = patcher.original('os')
 kept: list[object] = []
 

@@ -23,6 +23,8 @@ import aiohub
 import eventlet
 from eventlet import hubs
 
+mode.may_be_slow()
+
 cleaned: list[str] = []
 
 

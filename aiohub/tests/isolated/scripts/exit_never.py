@@ -18,6 +18,8 @@ import mode
 
 import aiohub
 
+mode.may_be_slow()
+
 
 async def never() -> None:
     loop = asyncio.get_running_loop()

@@ -90,6 +90,15 @@ def when_polling(function: Callable[[], object]) -> None:
     native.Thread(target=wait_and_call).start()
 
 
+def may_be_slow() -> None:
+    """Have asyncio not say what took long, in debug mode: the machine is busy.
+    """
+    import logging
+
+    logging.getLogger('asyncio').addFilter(
+        lambda record: not record.getMessage().startswith('Executing '))
+
+
 def check_hub() -> None:
     """Make sure that the script ran on the hub that the mode means."""
     from eventlet import hubs
