@@ -29,24 +29,17 @@ Exit status: 0 all is well, 1 tests failed, 2 the suite could not run.
 """
 
 import argparse
-import contextlib
-import fnmatch
 import importlib.util
-import json
-import os
 import pathlib
 import platform
 import re
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 from typing import Any
 
-import eventlet_suite
-from eventlet_suite import Results
-from eventlet_suite import SuiteError
+import suite
+from suite import SuiteError
+import suite_runner
 
 HERE = pathlib.Path(__file__).resolve().parent / 'asyncio_suite'
 BASE = 'asyncio'
@@ -96,121 +89,39 @@ def find_modules(names: list[str]) -> list[str]:
             if (top / (name.replace('.', '/') + '.py')).exists()]
 
 
-class Runner(eventlet_suite.Runner):
+class Runner(suite_runner.UnittestRunner):
     """Runs modules of tests, each until every test has a result."""
 
-    def __init__(self, args: argparse.Namespace, work: pathlib.Path) -> None:
-        self.args = args
-        self.work = work
-        self.stop = threading.Event()
-        self.now: dict[tuple[str, str], Results] = {}
-        # Nothing that changes what the tests see.
-        self.env = {
-            name: value for name, value in os.environ.items()
-            if not name.startswith('PYTHON') or name == 'PYTHONPATH'}
-        self.env['PYTHONDONTWRITEBYTECODE'] = '1'
+    worker = HERE / 'worker.py'
 
     def has_green_tasks(self) -> bool:
         """Whether the tasks of the loop that is tested are green."""
+        events: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory(dir=self.work) as temp:
-            events, log = self.run_worker(
-                self.args.hub, None, {}, pathlib.Path(temp))[1:]
+            _, log = self.run_worker(
+                self.args.hub, '', pathlib.Path(temp), events.append)
         if not events:
             raise SuiteError('no loop could be made and run:\n' + log)
         return bool(events[0]['green_tasks'])
 
-    def run_process(self, hub: str, target: str, results: Results,
-                    temp: pathlib.Path) -> set[str]:
-        """Run up to the first hang or crash; return the tests left."""
-        code, events, log = self.run_worker(hub, target, results, temp)
-        left: set[str] = set()
-        running = None
-        for event in events:
-            if 'collected' in event:
-                left = set(event['collected'])
-            elif 'start' in event:
-                running = event['start']
-            elif 'end' in event:
-                running = None
-                left.discard(event['end'])
-            elif 'result' in event:
-                eventlet_suite.note(results, **event)
-        if self.stop.is_set() or not (code or running):
-            return set()
-        # In a test, or before the first or after the last of them.
-        name = running or f'{target}::(process)'
-        left.discard(name)
-        if '\nTimeout (' in f'\n{log}':
-            wrong = f'hangs, killed after {self.args.timeout} seconds'
-        else:
-            wrong = f'the process ended with {code}'
-        results[name] = ('failed', f'{wrong}\n{log}')
-        return left
+    def state(self, hub: str, target: str) -> dict[str, Any]:
+        return {'hub': None if hub == BASE else hub,
+                'green_tasks': not self.args.plain_tasks}
 
-    def run_worker(
-        self, hub: str, target: str | None, results: Results,
-        temp: pathlib.Path,
-    ) -> tuple[int, list[dict[str, Any]], str]:
-        """Return the exit status, the events and the output."""
-        events, state, log = (temp / n for n in ('events', 'state', 'log'))
-        events.write_bytes(b'')
-        state.write_text(json.dumps({
-            'target': target, 'done': list(results), 'events': str(events),
-            'hub': None if hub == BASE else hub,
-            'green_tasks': not self.args.plain_tasks,
-            'limit': self.args.timeout}))
+    def place(self, hub: str, target: str,
+              temp: pathlib.Path) -> tuple[pathlib.Path, dict[str, str]]:
         env = self.env if hub == BASE else {**self.env, 'EVENTLET_HUB': hub}
-        with open(log, 'wb') as output:
-            process = subprocess.Popen(
-                [sys.executable, str(HERE / 'worker.py'), str(state)],
-                cwd=temp, env=env, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True)
-        # The worker ends itself when a test hangs.
-        while process.poll() is None and not self.stop.wait(0.1):
-            pass
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        return (process.wait(),
-                [json.loads(line) for line in events.read_text().splitlines()],
-                log.read_text(errors='replace')[-8000:])
+        return temp, env
 
 
 def read_left_out(path: pathlib.Path) -> dict[str, str]:
     """Return what is left out on this Python, and why."""
     entries = {}
-    for name, reason in eventlet_suite.read_left_out(path).items():
+    for name, reason in suite.read_left_out(path).items():
         since = re.match(r'\[3\.(\d+)\+\] ', reason)
         if since is None or sys.version_info >= (3, int(since[1])):
             entries[name] = reason
     return entries
-
-
-def is_left_out(name: str, entries: dict[str, str]) -> str | None:
-    for entry in entries:
-        if fnmatch.fnmatchcase(name, entry):
-            return entry
-    return None
-
-
-def judge(hub: str, ours: Results, base: Results, left_out: dict[str, str],
-          complete: bool) -> dict[str, str]:
-    """Return what counts as failed, and why.
-
-    :param complete: Whether all was run, and as it is meant to be.
-    """
-    wrong = {}
-    unused = set(left_out) if complete else set()
-    for name in sorted(ours | base):
-        mine, text = ours.get(name, ('not run', ''))
-        theirs, _ = base.get(name, ('not run', ''))
-        if entry := is_left_out(name, left_out):
-            unused.discard(entry)
-            if mine == 'passed' and complete:
-                wrong[name] = 'passes, but is left out'
-        elif mine == 'failed' != theirs or theirs == 'passed' != mine:
-            wrong[name] = '%s: %s, %s: %s %s' % (
-                BASE, theirs, hub, mine, eventlet_suite.last_error(text))
-    return wrong | dict.fromkeys(unused, 'is left out, but matches no test')
 
 
 def run_suite(args: argparse.Namespace) -> int:
@@ -233,34 +144,13 @@ def run_suite(args: argparse.Namespace) -> int:
                   platform.python_version(), BASE, args.hub,
                   'green' if green else 'plain', len(modules),
                   ', '.join(missing) or 'none'), flush=True)
-        results = eventlet_suite.run_all(runner, [BASE, args.hub], modules)
-        base, ours = results[BASE], results[args.hub]
-        again = [name for name in eventlet_suite.having('failed', ours)
-                 if not is_left_out(name, left_out)]
-        lucky = eventlet_suite.run_again(runner, args.hub, ours, again)
-        eventlet_suite.run_again(
-            runner, BASE, base, eventlet_suite.having('failed', base))
-    wrong = judge(args.hub, ours, base, left_out,
-                  complete=not args.modules and green)
-    for name in wrong:
-        if name in ours and ours[name][0] == 'failed':
-            print(f'\n===== {name} on {args.hub}\n{ours[name][1]}')
-    eventlet_suite.show(f'failed on {BASE}, not counted', {
-        name: eventlet_suite.last_error(base[name][1])
-        for name in eventlet_suite.having('failed', base)})
-    eventlet_suite.show('failed at first, passed when run again alone', lucky)
-    eventlet_suite.show('left out', left_out)
-    eventlet_suite.show('failed', wrong)
-    print()
-    for hub, each in results.items():
-        print(f'{hub:12} {eventlet_suite.counts(each)}')
-    passed, skipped = (
-        len(set(eventlet_suite.having(outcome, ours)) - set(wrong))
-        for outcome in ('passed', 'skipped'))
-    if not passed and not wrong:
-        raise SuiteError('no test was run')
-    print(f'\n{passed} passed, {len(wrong)} failed, {skipped} skipped')
-    return 1 if wrong else 0
+        results = suite_runner.run_all(runner, [BASE, args.hub], modules)
+        lucky = suite_runner.run_failed_again(
+            runner, BASE, args.hub, results, left_out)
+    on, base, ours = (BASE, args.hub), results[BASE], results[args.hub]
+    wrong = suite.judge(on, base, ours, left_out,
+                        complete=not args.modules and green)
+    return suite.report(on, base, ours, left_out, lucky, wrong)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

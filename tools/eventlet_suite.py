@@ -30,68 +30,37 @@ Exit status: 0 all is well, 1 tests failed, 2 the suite could not run.
 """
 
 import argparse
-import collections
-from concurrent import futures
-import contextlib
-import importlib.metadata
 import importlib.util
 import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 from typing import Any
 
 import loopback_only
+import suite
+from suite import Results
+from suite import SuiteError
+import suite_runner
 
 HERE = pathlib.Path(__file__).resolve().parent / 'eventlet_suite'
 BASE = 'epolls'
 
-# What became of each test: its outcome, as pytest names it, and the text.
-Result = tuple[str, str]
-Results = dict[str, Result]
-
-
-class SuiteError(Exception):
-    """The suite cannot run; the message says why."""
-
 
 def installed_eventlet() -> tuple[str, str]:
     """Return version and path of the eventlet that will be tested."""
-    try:
-        dist = importlib.metadata.distribution('eventlet')
-    except importlib.metadata.PackageNotFoundError:
-        raise SuiteError('eventlet is not installed') from None
+    dist = suite.installed('eventlet')
     path = str(dist.locate_file('eventlet/__init__.py'))
     spec = importlib.util.find_spec('eventlet')
     if spec is None or spec.origin != path:
         raise SuiteError('eventlet is installed in %s, but imported from %s'
                          % (path, spec and spec.origin))
     return dist.version, path
-
-
-def get_sdist(version: str, cache: pathlib.Path) -> pathlib.Path:
-    sdist = cache / f'eventlet-{version}.tar.gz'
-    if not sdist.exists():
-        print(f'downloading {sdist.name}', flush=True)
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as temp:
-            # pip also runs the sdist's build backend, for its metadata.
-            command = [
-                sys.executable, '-m', 'pip', 'download', '--quiet',
-                '--no-deps', '--no-binary', 'eventlet', '--dest', temp,
-                f'eventlet=={version}']
-            if subprocess.run(command).returncode:
-                raise SuiteError('pip could not download it; '
-                                 'give it with --sdist')
-            os.replace(pathlib.Path(temp, sdist.name), sdist)
-    return sdist
 
 
 def unpack(sdist: pathlib.Path, work: pathlib.Path) -> None:
@@ -105,17 +74,14 @@ def unpack(sdist: pathlib.Path, work: pathlib.Path) -> None:
     (work / 'pytest.ini').write_text('[pytest]\n')
 
 
-class Runner:
-    """Runs test files, each until every test of it has a result."""
+class Runner(suite_runner.Runner):
+    """Runs test files with pytest."""
 
     def __init__(self, args: argparse.Namespace, command: list[str],
                  work: pathlib.Path, eventlet: str) -> None:
-        self.args = args
+        super().__init__(args, work)
         self.command = command
-        self.work = work
         self.eventlet = eventlet
-        self.stop = threading.Event()
-        self.now: dict[tuple[str, str], Results] = {}
         self.env = {
             name: value for name, value in os.environ.items()
             if not name.lower().endswith('_proxy')
@@ -127,18 +93,6 @@ class Runner:
         auth = {'host': '127.0.0.1', 'user': 'test'}
         self.env.setdefault('EVENTLET_DB_TEST_AUTH', json.dumps(
             {'MySQLdb': auth, 'psycopg2': auth}))
-
-    def run(self, hub: str, target: str) -> Results:
-        """Run a file, or one test, in as many processes as it takes."""
-        results: Results = {}
-        self.now[hub, target] = results
-        left = {target}
-        with tempfile.TemporaryDirectory(dir=self.work) as temp:
-            while left and not self.stop.is_set():
-                left = self.run_process(
-                    hub, target, results, pathlib.Path(temp))
-        del self.now[hub, target]
-        return results
 
     def run_process(self, hub: str, target: str, results: Results,
                     temp: pathlib.Path) -> set[str]:
@@ -169,10 +123,7 @@ class Runner:
                 ended = False
                 part = ''
                 while not ended and not wrong:
-                    # Not reaped before its group is killed.
-                    ended = os.waitid(
-                        os.P_PID, process.pid,
-                        os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+                    ended = suite_runner.has_ended(process)
                     *lines, part = (part + f.read()).split('\n')
                     for event in map(json.loads, lines):
                         changed = time.monotonic()
@@ -185,16 +136,13 @@ class Runner:
                             left.discard(event['end'])
                         else:
                             failures += event['outcome'] == 'failed'
-                            note(results, **event)
+                            suite.note(results, **event)
                     if time.monotonic() > changed + limit:
                         wrong = f'hangs, killed after {limit} seconds'
                     elif self.stop.wait(0 if ended else 0.05):
                         return set()
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        code = process.returncode
+            code = suite_runner.end(process)
         text = log.read_text(errors='replace')[-8000:]
         if code == 4:
             raise SuiteError('pytest does not understand this:\n' + text)
@@ -209,132 +157,12 @@ class Runner:
         return left
 
 
-def note(results: Results, result: str, outcome: str, text: str) -> None:
-    """Keep the worst: a test has an outcome for each of its phases."""
-    order = ('passed', 'skipped', 'failed')
-    old, _ = results.get(result, ('passed', ''))
-    if order.index(outcome) >= order.index(old):
-        results[result] = (outcome, text)
-
-
-def having(outcome: str, results: Results) -> list[str]:
-    return sorted(n for n, result in results.items() if result[0] == outcome)
-
-
-def counts(results: Results) -> str:
-    by = collections.Counter(outcome for outcome, _ in results.values())
-    return ', '.join(f'{by[k]} {k}' for k in ('passed', 'failed', 'skipped'))
-
-
-def last_error(text: str) -> str:
-    """Return the line of pytest's report that says most."""
-    errors = [line[1:].strip() for line in text.splitlines()
-              if line.startswith('E  ')]
-    return (errors or text.splitlines() or [''])[0][:200]
-
-
-def run_all(runner: Runner, hubs: list[str],
-            targets: list[str]) -> dict[str, Results]:
-    """Run all targets on all hubs, and show how far it is."""
-    results: dict[str, Results] = {hub: {} for hub in hubs}
-    started = time.monotonic()
-    with futures.ThreadPoolExecutor(runner.args.jobs) as pool:
-        try:
-            todo = {pool.submit(runner.run, hub, target): (hub, target)
-                    for target in targets for hub in hubs}
-            total = len(todo)
-            while todo:
-                done, _ = futures.wait(
-                    todo, 15, return_when=futures.FIRST_COMPLETED)
-                lines = []
-                for future in done:
-                    hub, target = todo.pop(future)
-                    new = future.result()
-                    results[hub].update(new)
-                    lines.append(f'{hub:10} {target}: {counts(new)}')
-                    lines += [
-                        f'failed: {name}: {last_error(new[name][1])}'
-                        for name in having('failed', new)]
-                if not done:
-                    lines = [f'{hub:10} {target}: {counts(new)} so far'
-                             for (hub, target), new
-                             in list(runner.now.items())]
-                at = '[%d/%d %4.0f s]' % (
-                    total - len(todo), total, time.monotonic() - started)
-                for line in lines:
-                    print(at, line, flush=True)
-        except BaseException:
-            runner.stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return results
-
-
-def run_again(runner: Runner, hub: str, results: Results,
-              names: list[str]) -> dict[str, str]:
-    """Run failed tests alone; return the errors of those that now pass."""
-    passed = {}
-    for name in names:
-        print(f'again, alone, on {hub}: {name}: ', end='', flush=True)
-        new = runner.run(hub, name.removesuffix('::(process)'))
-        print(counts(new), flush=True)
-        if new:
-            _, text = results.pop(name)
-            if not having('failed', new):
-                passed[name] = last_error(text)
-        results.update(new)
-    return passed
-
-
-def read_left_out(path: pathlib.Path) -> dict[str, str]:
-    entries = {}
-    for line in path.read_text().splitlines():
-        if line.strip() and not line.startswith('#'):
-            name, _, reason = line.partition(' ')
-            if not reason.strip():
-                raise SuiteError(f'{path}: no reason is given for {name}')
-            entries[name] = reason.strip()
-    return entries
-
-
-def is_left_out(name: str, entries: dict[str, str]) -> str | None:
-    for entry in entries:
-        if name == entry or (
-                entry.endswith('*') and name.startswith(entry[:-1])):
-            return entry
-    return None
-
-
-def judge(hub: str, ours: Results, base: Results, left_out: dict[str, str],
-          complete: bool) -> dict[str, str]:
-    """Return what counts as failed, and why."""
-    wrong = {}
-    unused = set(left_out) if complete else set()
-    for name in sorted(ours | base):
-        mine, text = ours.get(name, ('not run', ''))
-        theirs, _ = base.get(name, ('not run', ''))
-        if entry := is_left_out(name, left_out):
-            unused.discard(entry)
-            if mine == 'passed':
-                wrong[name] = 'passes, but is left out'
-        elif mine == 'failed' != theirs:
-            wrong[name] = f'{BASE}: {theirs}, {hub}: {last_error(text)}'
-        elif theirs == 'passed' != mine:
-            wrong[name] = f'{BASE}: passed, {hub}: {mine} {text}'
-    return wrong | dict.fromkeys(unused, 'is left out, but matches no test')
-
-
-def show(title: str, lines: dict[str, str]) -> None:
-    print(f'\n{title}: {len(lines)}')
-    for name, text in lines.items():
-        print(f'    {name}: {text}')
-
-
 def run_suite(args: argparse.Namespace) -> int:
-    left_out = read_left_out(args.left_out)
+    left_out = suite.read_left_out(args.left_out)
     version, path = installed_eventlet()
     command = loopback_only.prefix()
-    sdist = args.sdist or get_sdist(version, args.cache_dir)
+    sdist = args.sdist or suite.get_sdist('eventlet', version,
+                                         args.cache_dir)
     about = {'eventlet': version, 'python': sys.version,
              'tests': args.tests, 'pytest_args': args.pytest_args}
     base: Results | None = None
@@ -356,40 +184,21 @@ def run_suite(args: argparse.Namespace) -> int:
         print('eventlet %s on Python %s, %s, %d files; network: loopback only'
               % (version, sys.version.split()[0], ' and '.join(hubs),
                  len(targets)), flush=True)
-        results = run_all(runner, hubs, targets)
-        ours = results[args.hub]
-        again = [name for name in having('failed', ours)
-                 if not is_left_out(name, left_out)]
-        lucky = run_again(runner, args.hub, ours, again)
-        if not base:
-            base = results[BASE]
-            run_again(runner, BASE, base, having('failed', base))
-            if args.baseline:
-                args.baseline.write_text(json.dumps(
-                    {'about': about, 'results': base}, indent=1))
-    wrong = judge(args.hub, ours, base, left_out,
-                  complete=not args.tests and not args.pytest_args)
-    for name in wrong:
-        if name in ours and ours[name][0] == 'failed':
-            print(f'\n===== {name} on {args.hub}\n{ours[name][1]}')
-    show(f'failed on {BASE}, not counted',
-         {n: last_error(base[n][1]) for n in having('failed', base)})
-    show('failed at first, passed when run again alone', lucky)
-    show('left out', left_out)
-    show('failed', wrong)
-    print()
-    for hub, each in ((BASE, base), (args.hub, ours)):
-        print(f'{hub:12} {counts(each)}')
-    passed, skipped = (len(set(having(o, ours)) - set(wrong))
-                       for o in ('passed', 'skipped'))
-    if not passed and not wrong:
-        raise SuiteError('no test was run')
-    print(f'\n{passed} passed, {len(wrong)} failed, {skipped} skipped')
-    return 1 if wrong else 0
+        results = suite_runner.run_all(runner, hubs, targets)
+        lucky = suite_runner.run_failed_again(
+            runner, BASE, args.hub, results, left_out)
+    if not base:
+        base = results[BASE]
+        if args.baseline:
+            args.baseline.write_text(json.dumps(
+                {'about': about, 'results': base}, indent=1))
+    on, ours = (BASE, args.hub), results[args.hub]
+    wrong = suite.judge(on, base, ours, left_out,
+                        complete=not args.tests and not args.pytest_args)
+    return suite.report(on, base, ours, left_out, lucky, wrong)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    cache = os.environ.get('TOX_ENV_DIR') or '~/.cache/aiohub'
     parser = argparse.ArgumentParser(
         description="Run eventlet's own test suite on a hub.",
         epilog='Other arguments go to pytest, tests/x_test.py[::test] too.',
@@ -409,7 +218,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=HERE / 'left_out.txt', help='tests that need not pass')
     parser.add_argument(
         '--cache-dir', type=pathlib.Path, metavar='DIR',
-        default=pathlib.Path(cache).expanduser(), help='for the download')
+        default=suite.default_cache(), help='for the download')
     parser.add_argument(
         '--sdist', type=pathlib.Path, metavar='FILE',
         help="eventlet's sdist, instead of a download")
