@@ -85,3 +85,38 @@ class ReportTestCase(ToolTestCase):
     def test_nothing_is_no_success(self):
         suite = self.tool('suite')
         self.assertRaises(suite.SuiteError, self.report, {'a': SKIPPED}, {})
+
+
+class HubTestCase(ToolTestCase):
+    def judge(self, *ran, hub='aiohub.hub', **options):
+        peers = self.tool('peers')
+        peer = peers.Peer('some', 'some.tests', **{'patches': True, **options})
+        return peers.judge_hub(
+            hub, peer, [peers.Ran(peer, hub, *each) for each in ran])
+
+    def test_as_meant(self):
+        self.assertIsNone(self.judge(('aiohub.hub', False, True)))
+        self.assertIsNone(
+            self.judge(('aiohub.hub', False, False), patches=False))
+        self.assertIsNone(
+            self.judge(('eventlet.hubs.epolls', False, True), hub='epolls'))
+        self.assertIsNone(
+            self.judge(('a.hub', False, True), hub='a.hub:SomeHub'))
+
+    def test_no_hub(self):
+        self.assertIn('never ran', self.judge())
+
+    def test_another_hub_if_only_in_a_child(self):
+        self.assertIn('eventlet.hubs.epolls', self.judge(
+            ('aiohub.hub', False, True), ('eventlet.hubs.epolls', True, True)))
+
+    def test_not_patched_as_meant(self):
+        for patched in (False, True):
+            self.assertIn('patched', self.judge(
+                ('aiohub.hub', False, patched), patches=not patched))
+
+    def test_no_forked_process(self):
+        ran = ('aiohub.hub', False, True)
+        self.assertIn('forked', self.judge(ran, forks=True))
+        self.assertIsNone(
+            self.judge(ran, ('aiohub.hub', True, True), forks=True))
