@@ -16,6 +16,7 @@ Everything private of eventlet that aiohub touches is in this module.
 """
 
 from collections.abc import Callable
+import contextlib
 import functools
 import sys
 import threading
@@ -176,6 +177,8 @@ def _do_nothing() -> None:
 
 
 _replaced: list[Callable[[], None]] = []
+_choosing: list[
+    Callable[[Any], contextlib.AbstractContextManager[None]]] = []
 
 
 def on_use_hub(callback: Callable[[], None]) -> None:
@@ -183,25 +186,43 @@ def on_use_hub(callback: Callable[[], None]) -> None:
 
     ``use_hub()`` drops the hub of the thread without telling it, and a hub
     whose greenlet has started is never collected. So its module's function
-    is wrapped, by the first aiohub hub of the process and not before. The
-    same goes for ``eventlet.debug.hub_prevent_multiple_readers()``, which
-    refuses every hub that derives from eventlet's asyncio hub.
+    is wrapped, by the first aiohub hub of the process, or by the first call
+    of :func:`around_use_hub`, and not before. The same goes for
+    ``eventlet.debug.hub_prevent_multiple_readers()``, which refuses every hub
+    that derives from eventlet's asyncio hub.
     """
     _replaced[:] = [callback]
-    if not hasattr(hubs.use_hub, '__wrapped__'):
-        hubs.use_hub = _wrap_use_hub(hubs.use_hub)
+    _watch_use_hub()
+    if not hasattr(eventlet.debug.hub_prevent_multiple_readers,
+                   '__wrapped__'):
         eventlet.debug.hub_prevent_multiple_readers = _wrap_prevent(
             eventlet.debug.hub_prevent_multiple_readers)
+
+
+def around_use_hub(
+    choosing: Callable[[Any], contextlib.AbstractContextManager[None]],
+) -> None:
+    """Have every ``use_hub(mod)`` happen inside of ``choosing(mod)``."""
+    _choosing[:] = [choosing]
+    _watch_use_hub()
+
+
+def _watch_use_hub() -> None:
+    if not hasattr(hubs.use_hub, '__wrapped__'):
+        hubs.use_hub = _wrap_use_hub(hubs.use_hub)
 
 
 def _wrap_use_hub(use_hub: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(use_hub)
     def wrapper(mod: Any = None) -> None:
-        # Before: what ends with the hub may still call it, and get_hub()
-        # would make the next one in the wrong greenlet.
-        for callback in _replaced:
-            callback()
-        use_hub(mod)
+        with contextlib.ExitStack() as stack:
+            for choosing in _choosing:
+                stack.enter_context(choosing(mod))
+            # Before: what ends with the hub may still call it, and get_hub()
+            # would make the next one in the wrong greenlet.
+            for callback in _replaced:
+                callback()
+            use_hub(mod)
 
     return wrapper
 

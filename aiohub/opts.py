@@ -29,8 +29,9 @@ aiohub_opts: list[cfg.Opt] = [
         help='Run this service on the aiohub hub, which drives its green '
         'threads and an asyncio event loop in the same thread. When '
         'disabled, the service stays on the hub that eventlet chooses '
-        'by itself. Read once, when the service starts: restart the '
-        'service after changing it. The environment variable '
+        'by itself. Restart the service after changing it; workers of '
+        'oslo.service that are replaced on SIGHUP follow it too, where the '
+        'service reads its files again. The environment variable '
         'EVENTLET_HUB takes precedence over this option.',
     ),
     cfg.BoolOpt(
@@ -42,8 +43,8 @@ aiohub_opts: list[cfg.Opt] = [
         'plain asyncio and their steps cost less, and a green call in a '
         'coroutine holds up the event loop and all other tasks until it '
         'returns. It also applies when enabled is false, to the '
-        'coroutines that green code then waits for. Read once, when the '
-        'service starts.',
+        'coroutines that green code then waits for. Read together with '
+        'enabled.',
     ),
 ]
 

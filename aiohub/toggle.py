@@ -13,29 +13,22 @@
 """The switch: :func:`setup` and :func:`enabled`."""
 
 import asyncio
-import os
-import re
-from typing import Any
 from typing import TYPE_CHECKING
 
-import eventlet
 from eventlet import hubs
 from eventlet.hubs import asyncio as asyncio_hub
 import greenlet
 
+from aiohub import _default_hub
 from aiohub import _eventlet
 from aiohub import _native
 from aiohub import _request_context
+from aiohub import _workers
 from aiohub import exceptions
 from aiohub import tasks
 
 if TYPE_CHECKING:
     from oslo_config import cfg
-
-#: The first eventlet that makes a hub in two steps, as ours has to be made.
-MINIMUM_EVENTLET = (0, 41, 0)
-
-HUB_MODULE = 'aiohub.hub'
 
 
 def setup(conf: 'cfg.ConfigOpts') -> bool:
@@ -59,13 +52,22 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
     programs that the service starts do not. Hubs that other threads have
     already stay what they are.
 
+    A forked child follows *conf* as it is at the fork, on or off, when it
+    first calls ``use_hub()`` without a name. oslo.service has its workers do
+    so, and on SIGHUP reads the files again and replaces them: so a SIGHUP
+    switches aiohub off and on in the workers. The parent stays on the hub
+    that it has. If an option is not valid by then, workers log an error and
+    go on with what it was before.
+
     The environment variable ``EVENTLET_HUB`` wins over the file: with
     ``EVENTLET_HUB=aiohub.hub`` the process is on the aiohub hub from the
     start.
 
-    Calling it again, as after the configuration was read again, changes
-    nothing but ``green_tasks``, for the tasks that are made from then on. It
-    does not switch off: that takes a restart of the service.
+    Calling it again, as after the configuration was read again, reads
+    ``green_tasks`` for the tasks that are made from then on, and switches on
+    if that is wanted now. It does not switch this process off, whose tasks
+    cannot be moved: it says so in a warning, and that takes a restart. With
+    another *conf*, children follow that from then on.
 
     :param conf: The :class:`oslo_config.cfg.ConfigOpts` of the service.
     :returns: Whether the process is on the aiohub hub.
@@ -90,19 +92,23 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
             % (conf,))
     opts.register_opts(conf)
     wanted = bool(conf.aiohub.enabled)
+    green_tasks = bool(conf.aiohub.green_tasks)
     if wanted and not enabled():
         _check()
+    _workers.follow(conf)
     # On or off: code that uses the bridge is served in both.
     _request_context.follow()
-    tasks.enabled = bool(conf.aiohub.green_tasks)
+    tasks.enabled = green_tasks
     if enabled():
-        if not wanted and _named_hub() is None:
+        if not wanted and _default_hub.named() is None:
             log.warning(
                 '[aiohub] enabled is false, but this process is on the '
-                'aiohub hub since setup() was called. Restart it to switch.')
-        elif not is_set_up():
-            _stick()
-        log.info('%s: %s', _describe(), _why_on(conf))
+                'aiohub hub and stays there, as its tasks cannot be moved. '
+                'Workers that it forks from now on are not on it. Restart it '
+                'to switch it off.')
+        else:
+            _default_hub.stick()
+        log.info('%s: %s', _default_hub.describe(), _why_on(conf))
         return True
     if not wanted:
         if not _was_read(conf):
@@ -110,11 +116,11 @@ def setup(conf: 'cfg.ConfigOpts') -> bool:
                 'aiohub.setup() was called before the configuration was '
                 'read, so [aiohub] enabled is its default, false. Call '
                 'CONF(argv) first.')
-        log.info('%s: [aiohub] enabled is false', _describe())
+        log.info('%s: [aiohub] enabled is false', _default_hub.describe())
         return False
     replaced = _switch_on()
-    _stick()
-    log.info('%s: %s%s', _describe(), _why_on(conf), replaced)
+    _default_hub.stick()
+    log.info('%s: %s%s', _default_hub.describe(), _why_on(conf), replaced)
     return True
 
 
@@ -129,26 +135,11 @@ def enabled() -> bool:
     if hub is not None:
         hub_class = type(hub)
     if hub_class is not None:
-        return _is_ours(hub_class)
-    named = _named_hub()
+        return _default_hub.is_ours(hub_class)
+    named = _default_hub.named()
     if named is not None:
-        return _names_ours(named)
-    return is_set_up()
-
-
-def is_set_up() -> bool:
-    """Return whether aiohub is what eventlet chooses when nobody says."""
-    return bool(hubs.builtin_hub_modules[0].__name__ == HUB_MODULE)
-
-
-def _stick() -> None:
-    # get_default_hub() takes the first of these that is available; that is
-    # what use_hub() without a name and the first hub of a thread come to.
-    # It holds for this process and its forked children. Setting EVENTLET_HUB
-    # would also reach the programs it starts, which may have no aiohub.
-    from aiohub import hub as aiohub_hub
-
-    hubs.builtin_hub_modules = (aiohub_hub, *hubs.builtin_hub_modules)
+        return _default_hub.names_ours(named)
+    return _default_hub.is_set_up()
 
 
 def _switch_on() -> str:
@@ -169,18 +160,14 @@ def _switch_on() -> str:
 
 def _check() -> None:
     """Raise if aiohub cannot be switched on here and now."""
-    version = tuple(map(int, re.findall(r'\d+', eventlet.__version__)[:3]))
-    if version < MINIMUM_EVENTLET:
-        raise exceptions.SetupError(
-            'eventlet %s is too old for aiohub, which needs %s or later. '
-            'Upgrade eventlet, or set [aiohub] enabled = false.'
-            % (eventlet.__version__, '.'.join(map(str, MINIMUM_EVENTLET))))
-    named = _named_hub()
-    if named is not None and not _names_ours(named):
+    _default_hub.check_eventlet()
+    named = _default_hub.named()
+    if named is not None and not _default_hub.names_ours(named):
         raise exceptions.SetupError(
             '[aiohub] enabled is true, but the environment has EVENTLET_HUB='
             '%s, which wins. Unset it or set EVENTLET_HUB=%s; or set [aiohub] '
-            'enabled = false to stay on that hub.' % (named, HUB_MODULE))
+            'enabled = false to stay on that hub.'
+            % (named, _default_hub.HUB_MODULE))
     threading = _native.threading
     if threading.get_ident() != threading.main_thread().ident:
         raise exceptions.SetupError(
@@ -209,19 +196,6 @@ def _check() -> None:
             'main greenlet, in the entry point of the service.')
 
 
-def _named_hub() -> str | None:
-    """Return what ``EVENTLET_HUB`` names; None if it is not set."""
-    return os.environ.get('EVENTLET_HUB')
-
-
-def _names_ours(name: str) -> bool:
-    return name.strip().partition(':')[0] == HUB_MODULE
-
-
-def _is_ours(hub_class: Any) -> bool:
-    return bool(getattr(hub_class, '__module__', None) == HUB_MODULE)
-
-
 def _was_read(conf: 'cfg.ConfigOpts') -> bool:
     from oslo_config import cfg
 
@@ -234,22 +208,11 @@ def _was_read(conf: 'cfg.ConfigOpts') -> bool:
 
 
 def _why_on(conf: 'cfg.ConfigOpts') -> str:
-    named = _named_hub()
-    if named is not None and _names_ours(named):
+    named = _default_hub.named()
+    if named is not None and _default_hub.names_ours(named):
         return 'EVENTLET_HUB=%s' % named
-    if not is_set_up() and not conf.aiohub.enabled:
-        return 'use_hub() chose it'
-    return '[aiohub] enabled is true'
-
-
-def _describe() -> str:
-    """Say which hub and loop this thread is on."""
-    hub = _eventlet.current_hub()
-    if hub is None:
-        hub = hubs.get_hub()
-    loop = getattr(hub, 'loop', None)
-    if loop is None:
-        return 'eventlet hub %s, no asyncio event loop' % (
-            type(hub).__module__)
-    return 'eventlet hub %s, asyncio event loop %s.%s' % (
-        type(hub).__module__, type(loop).__module__, type(loop).__name__)
+    if conf.aiohub.enabled:
+        return '[aiohub] enabled is true'
+    if _default_hub.is_set_up():
+        return '[aiohub] enabled was true'
+    return 'use_hub() chose it'

@@ -23,8 +23,8 @@ import aiohub
 #: own, and no others.
 LAYERS = (
     ('toggle', 'from_thread', 'wrappers'),
-    ('_held',),
-    ('bridge', '_handover'),
+    ('_held', '_workers'),
+    ('bridge', '_handover', '_default_hub'),
     ('hub', '_callers', '_crossing'),
     ('_queues',),
     ('_semaphores', '_events'),

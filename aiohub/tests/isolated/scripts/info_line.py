@@ -74,7 +74,8 @@ if mode.MODE == 'setup-later' or mode.MODE == 'setup-later-patched':
     line = set_up(ON)
     assert line.endswith('EventLoop: [aiohub] enabled is true'), line
     line = set_up(OFF)
-    assert 'Restart it to switch' in line, line
+    assert 'Restart it to switch it off' in line, line
+    assert line.endswith('EventLoop: [aiohub] enabled was true'), line
 else:
     assert os.environ['EVENTLET_HUB'] == 'aiohub.hub'
     for text in (ON, '', OFF):
