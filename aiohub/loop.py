@@ -14,8 +14,8 @@
 
 :class:`EventLoop` is a stock ``asyncio.SelectorEventLoop`` on a selector of
 ours: public API. What is added keeps it usable in a service: green tasks,
-native threads for its executor, a signal wake-up that stays on, and a way to
-go on in a forked child. On the aiohub hub its selector is the hub.
+signals that wake it, native threads for its executor, and a way to go on in a
+forked child. On the aiohub hub its selector is the hub.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import logging
-import signal
 from typing import Any
 import weakref
 
@@ -37,6 +36,7 @@ from aiohub import _green_timeout
 from aiohub import _native
 from aiohub import _park
 from aiohub import _selector
+from aiohub import _signals
 from aiohub import _task_class
 from aiohub import _task_greenlet
 from aiohub import _thrown
@@ -44,7 +44,8 @@ from aiohub import exceptions
 from aiohub import tasks
 
 #: What has to be loaded again for another asyncio, before this module.
-BUILT_ON_ASYNCIO = (_park, _thrown, _green_timeout, tasks, _task_class)
+BUILT_ON_ASYNCIO = (
+    _park, _thrown, _green_timeout, _signals, tasks, _task_class)
 
 
 _asyncio_log = logging.getLogger('asyncio')
@@ -81,7 +82,7 @@ _NOT_YOURS = (
     'of a green thread to let both go on.')
 
 
-class EventLoop(asyncio.SelectorEventLoop):
+class EventLoop(_signals.SignalsLoop):
     """The event loop that a hub drives, and that drives the hub.
 
     :param selector: The selector of the hub.
@@ -97,9 +98,6 @@ class EventLoop(asyncio.SelectorEventLoop):
         with _not_logging():
             super().__init__(selector)
         self._hub_selector = selector
-        self._wakes_on_signals = False
-        # Those with a handler of the loop.
-        self._signals: set[int] = set()
         self._native_executor: _native.Executor | None = None
         self._has_executor = False
         #: Whether its tasks have been cancelled for that.
@@ -251,76 +249,16 @@ class EventLoop(asyncio.SelectorEventLoop):
         """
         self._write_to_self()  # type: ignore[attr-defined]
 
-    # -- signals
-
-    def watch_signals(self) -> None:
-        """Let every signal wake the poll, until :meth:`unwatch_signals`.
-
-        Python runs signal handlers in the main thread between two
-        instructions, and then goes on polling (PEP 475): what the handler
-        has spawned would wait for the next timer or packet. The wake-up
-        descriptor ends the poll. In other threads this does nothing.
-        """
-        with contextlib.suppress(ValueError):  # not in the main thread
-            # A full buffer means that the poll is awake already.
-            self._old_wakeup_fd = signal.set_wakeup_fd(
-                self._wakeup_fileno(), warn_on_full_buffer=False)
-            self._wakes_on_signals = True
-
-    def unwatch_signals(self) -> None:
-        """Give the wake-up descriptor back to who had it before."""
-        if self._wakes_on_signals:
-            self._wakes_on_signals = False
-            signal.set_wakeup_fd(-1)
-            with contextlib.suppress(OSError, ValueError):  # it was closed
-                signal.set_wakeup_fd(self._old_wakeup_fd)
-
-    def add_signal_handler(  # type: ignore[override]
-        self, sig: int, callback: Any, *args: Any,
-    ) -> None:
-        """Set a handler of signal *sig*; see asyncio's.
-
-        Since every signal wakes the poll, the numbers of those that other
-        handlers have dealt with may still be unread in the self-pipe. They
-        are not for this one.
-        """
-        self._check_closed()  # type: ignore[attr-defined]
-        self._read_from_self()  # type: ignore[attr-defined]
-        super().add_signal_handler(sig, callback, *args)
-        self._signals.add(sig)
-
-    def remove_signal_handler(self, sig: int) -> bool:
-        """Remove the handler of signal *sig*; see asyncio's.
-
-        asyncio turns the wake-up descriptor off with the last handler; the
-        hub still needs it.
-        """
-        removed = super().remove_signal_handler(sig)
-        self._signals.discard(sig)
-        if self._wakes_on_signals:
-            signal.set_wakeup_fd(
-                self._wakeup_fileno(), warn_on_full_buffer=False)
-        return removed
-
     def read_wakeups(self, fd: int) -> bool:
         """Read what has woken the poll, while the loop stands still.
 
         :param fd: A descriptor that the loop is to be told of.
-        :returns: Whether that was the self-pipe. The handlers of the signals
-            in it are called when the loop goes on.
+        :returns: Whether that was the self-pipe.
         """
         if fd != self._ssock.fileno():  # type: ignore[attr-defined]
             return False
         self._read_from_self()  # type: ignore[attr-defined]
         return True
-
-    def _wakeup_fileno(self) -> int:
-        # _csock, the write end of the self-pipe, is private to asyncio. It
-        # has to be this one and no pipe of our own: the numbers of the
-        # signals that add_signal_handler() handles must arrive there, and
-        # there is one wake-up descriptor in a process.
-        fileno: int = self._csock.fileno()  # type: ignore[attr-defined]
-        return fileno
 
     # -- fork
 
@@ -356,12 +294,9 @@ class EventLoop(asyncio.SelectorEventLoop):
         asyncio._set_running_loop(self if running else None)
         if task is not None and asyncio.current_task(self) is not task:
             asyncio._enter_task(self, task)
-        if self._wakes_on_signals or self._signals:
-            # It was the old self-pipe, or off: asyncio turns it off too.
-            signal.set_wakeup_fd(
-                self._wakeup_fileno(), warn_on_full_buffer=False)
-        elif running:
-            # This thread was not the main one until now.
+        if self._wakeup_fd is not None or (running and self.runs_in_hub):
+            # It was the old self-pipe, and asyncio has turned it off; or this
+            # thread was not the main one until now.
             self.watch_signals()
 
     def _inherit(self) -> None:
@@ -394,10 +329,10 @@ class EventLoop(asyncio.SelectorEventLoop):
     def close_in_child(self) -> None:
         """Close what a forked child inherited of another thread's loop."""
         self._inherit()
-        self._wakes_on_signals = False
         for sig in list(self._signals):
             # Nobody would call them.
             self.remove_signal_handler(sig)
+        self.unwatch_signals()
         self._hub_selector.poll.close()
         if self._native_executor is not None:
             self._native_executor.forget()

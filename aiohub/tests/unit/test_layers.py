@@ -33,7 +33,7 @@ LAYERS = (
     ('loop',),
     ('_task_class',),
     ('_lifetime', 'tasks', '_standstill', '_threads',
-     '_green_event', '_green_select', '_green_timeout'),
+     '_green_event', '_green_select', '_green_timeout', '_signals'),
     ('_park', '_fork'),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),
     ('exceptions', 'opts', '_logging', '_request_context',
