@@ -32,7 +32,8 @@ class TimersHub(asyncio_hub.Hub):
     """The part of :class:`aiohub.hub.Hub` that keeps the timers."""
 
     timers_canceled: int
-    loop: Any
+    #: None when the thread of the hub has ended.
+    loop: Any = None
 
     def open(self) -> None:
         """Begin without timers."""
@@ -83,13 +84,14 @@ class TimersHub(asyncio_hub.Hub):
         # poll after that returns at once. Two threads that find it down both
         # write, which is one wake-up too many and no more.
         self.asked.append((self.clock() + seconds, seconds, cb, args, kwargs))
-        if self.loop.is_closed():
+        loop = self.loop
+        if loop is None or loop.is_closed():
             raise exceptions.HubClosedError(
                 'The hub is closed and makes no more calls. Stop threads '
                 'that use it before it is closed.')
         if not self._is_woken:
             self._is_woken = True
-            self.loop.wake()
+            loop.wake()
 
     def take_asked(self) -> None:
         """Make timers of what other threads have asked for."""

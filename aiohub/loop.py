@@ -30,6 +30,7 @@ import greenlet
 
 from aiohub import _at_exit
 from aiohub import _fork
+from aiohub import _futures
 from aiohub import _green_event
 from aiohub import _green_select
 from aiohub import _green_timeout
@@ -89,6 +90,7 @@ class EventLoop(_signals.SignalsLoop):
     """
 
     def __init__(self, selector: _selector.HubSelector) -> None:
+        _futures.replace()
         _task_class.replace()
         _green_event.replace()
         _green_select.replace()
