@@ -103,7 +103,7 @@ all_made.wait()
 for one in waiting:
     one.wait()
 for thread in threads:
-    tpool.execute(thread.join)
+    thread.join()
 for _ in range(10):
     eventlet.sleep(0)
 assert not wrong, wrong[:10]

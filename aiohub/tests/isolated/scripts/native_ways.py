@@ -25,8 +25,16 @@ from aiohub import from_thread
 import eventlet
 from eventlet import hubs
 
-loop = aiohub.get_loop()
-hub = hubs.get_hub()
+
+
+def come_here():
+    """Have them lead to the hub that this thread has now."""
+    global hub, loop
+    hub = hubs.get_hub()
+    loop = aiohub.get_loop()
+
+
+come_here()
 
 
 def run(function, value):
@@ -66,3 +74,7 @@ OTHERS = [call_soon_threadsafe]
 if mode.ON:
     OTHERS.append(schedule_call_threadsafe)
 WAYS = WAITING + OTHERS
+
+# eventlet.tpool calls a function in the calling thread while any other thread
+# imports something, as the first call does.
+aiohub.await_(asyncio.to_thread(run, int, 0))

@@ -17,10 +17,10 @@ import signal
 
 import forked
 import mode
+import native_ways
 import signalling
 
 import aiohub
-from aiohub import from_thread
 import eventlet
 from eventlet import event
 from eventlet import hubs
@@ -51,23 +51,15 @@ def to_another_thread() -> None:
 
 def while_threads_call() -> None:
     """Every way in is in use, and each signal is acted upon."""
-    loop = aiohub.get_loop()
-    hub = hubs.get_hub()
     over = mode.native.Event()
-
-    async def answer() -> int:
-        return 5
 
     def call() -> None:
         while not over.is_set():
-            assert from_thread.run(answer) == 5
-            assert from_thread.run_sync(int) == 0
-            called = mode.native.Event()
-            loop.call_soon_threadsafe(called.set)
-            called.wait()
-            if mode.ON:
-                called.clear()
-                hub.schedule_call_threadsafe(0, called.set)
+            for way in native_ways.WAITING:
+                assert way(abs, -5) == 5
+            for way in native_ways.OTHERS:
+                called = mode.native.Event()
+                way(mode.native.Event.set, called)
                 called.wait()
 
     async def call_in_threads() -> None:
@@ -99,6 +91,7 @@ def everything() -> None:
 
 def in_a_new_hub() -> None:
     hubs.use_hub()
+    native_ways.come_here()
     everything()
 
 

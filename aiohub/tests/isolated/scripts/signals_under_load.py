@@ -33,7 +33,7 @@ from eventlet import hubs
 #: takes two, and the loop first has to be woken.
 TURNS = 5 if mode.ON else 10
 #: How often each is tried, as it matters what a signal interrupts.
-TIMES = 10
+TIMES = 5
 
 
 class Load:
