@@ -74,8 +74,9 @@ def in_to_thread(function):
 
 
 PLACES = [in_thread, in_tpool, in_tpool_of_task, in_to_thread]
-if not mode.PATCHED:
-    # There it would wait greenly for what another thread tells it.
+if mode.MODE != 'epolls-patched':
+    # There it would wait greenly for what another thread tells it, and
+    # eventlet's hubs do not hear that.
     PLACES.append(in_thread_with_hub)
 
 
