@@ -13,28 +13,11 @@
 """A real RabbitMQ, which can be stopped, killed and started again."""
 
 import pathlib
-import random
 import signal
-import socket
 
 from pifpaf.drivers import rabbitmq
 
-
-def free_ports(count: int) -> list[int]:
-    """Return so many ports of loopback that nobody listens at.
-
-    They are below those that Linux takes for the near end of a connection.
-    With one of these, a client that tries to connect while the broker is down
-    can be connected to itself, and the broker cannot come back.
-    """
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(20000, 32768)
-        with socket.socket() as sock:
-            if (port not in ports
-                    and sock.connect_ex(('127.0.0.1', port)) != 0):
-                ports.append(port)
-    return ports
+from aiohub.tests.functional import ports
 
 
 class RabbitMQ(rabbitmq.RabbitMQDriver):
@@ -46,7 +29,7 @@ class RabbitMQ(rabbitmq.RabbitMQDriver):
     """
 
     def __init__(self) -> None:
-        port, self.dist_port, self.epmd_port = free_ports(3)
+        port, self.dist_port, self.epmd_port = ports.free(3)
         super().__init__(port=port, nodename='aiohub')
         self.node = 'aiohub@localhost'
         #: What oslo.messaging wants as its ``transport_url``.

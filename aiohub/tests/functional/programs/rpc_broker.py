@@ -16,7 +16,8 @@ import asyncio
 import logging as stdlib_logging
 
 from kombu import exceptions
-import rpc_service as service
+import rpc_service
+import service
 
 import aiohub
 import eventlet
@@ -143,7 +144,7 @@ class Notifications:
         self.stopped = True
         self.ended.wait()
         service.until(lambda: len(self.seen) == self.sent)
-        service.stop(self.listener)
+        rpc_service.stop(self.listener)
         self.transport.cleanup()
 
 
@@ -151,10 +152,10 @@ def main_program():
     lost = Lost(stdlib_logging.ERROR)
     stdlib_logging.getLogger(
         'oslo.messaging._drivers.impl_rabbit').addHandler(lost)
-    transport = service.transport()
+    transport = rpc_service.transport()
     endpoint = Endpoint()
-    server = service.server(transport, 'server', endpoint)
-    client = service.client(transport)
+    server = rpc_service.server(transport, 'server', endpoint)
+    client = rpc_service.client(transport)
     notifications = Notifications(
         oslo_messaging.get_notification_transport(service.CONF))
     callers = Callers(client)
@@ -182,7 +183,7 @@ def main_program():
     for caller in callers.ended:
         caller.wait()
     notifications.finish()
-    service.stop(server)
+    rpc_service.stop(server)
     transport.cleanup()
     service.tell('%d answers, %d errors' % (callers.answers, callers.errors))
     service.done()

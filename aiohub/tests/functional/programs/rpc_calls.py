@@ -21,7 +21,8 @@ import contextvars
 import logging as stdlib_logging
 import threading
 
-import rpc_service as service
+import rpc_service
+import service
 
 import aiohub
 import eventlet
@@ -163,15 +164,15 @@ def main_program():
     # What is opened once for all.
     aiohub.await_(asyncio.to_thread(int))
     open_before = service.descriptors()
-    transport = service.transport()
+    transport = rpc_service.transport()
     endpoints = [Endpoint(port), Endpoint(port)]
-    servers = [service.server(transport, 'server-%d' % n, endpoint)
+    servers = [rpc_service.server(transport, 'server-%d' % n, endpoint)
                for n, endpoint in enumerate(endpoints)]
-    client = service.client(transport, timeout=120)
+    client = rpc_service.client(transport, timeout=120)
     for case in CASES:
         case(client, endpoints)
     notifications()
-    service.stop(*servers)
+    rpc_service.stop(*servers)
     transport.cleanup()
     tcp.close()
     service.until(lambda: service.descriptors() <= open_before)
@@ -435,7 +436,7 @@ def notifications():
     assert sorted(endpoint.seen) == list(range(2 * MANY)), sorted(
         endpoint.seen)
     assert endpoint.requeued
-    service.stop(listener)
+    rpc_service.stop(listener)
     transport.cleanup()
 
 

@@ -19,7 +19,8 @@ import asyncio
 import os
 import signal
 
-import rpc_service as service
+import rpc_service
+import service
 
 import aiohub
 import eventlet
@@ -33,7 +34,7 @@ CALLS = 60
 
 class Endpoint:
     def __init__(self, transport):
-        self.client = service.client(transport, timeout=100)
+        self.client = rpc_service.client(transport, timeout=100)
         self.left = event.Event()
         self.reached = 0
 
@@ -64,11 +65,11 @@ def serve(name):
     hubs.use_hub()
     service.check_hub()
     # What is inherited belongs to the parent's connections.
-    transport = service.transport()
+    transport = rpc_service.transport()
     endpoint = Endpoint(transport)
-    server = service.server(transport, name, endpoint)
+    server = rpc_service.server(transport, name, endpoint)
     endpoint.left.wait()
-    service.stop(server)
+    rpc_service.stop(server)
     transport.cleanup()
     service.check_hub()
 
@@ -85,14 +86,6 @@ def fork(name):
         finally:
             os._exit(status)
     return pid
-
-
-def end_of(pid):
-    """Wait, as green code, for a child; return its status."""
-    ended = []
-    service.until(
-        lambda: ended.append(os.waitpid(pid, os.WNOHANG)) or ended[-1][0])
-    return ended[-1][1]
 
 
 def call_in_both_worlds(call, count):
@@ -135,7 +128,7 @@ def forked(client):
         {}, 'never_answers')
     service.until(lambda: killed.call({}, 'has_reached'))
     os.kill(pids[2], signal.SIGKILL)
-    assert end_of(pids[2]) == signal.SIGKILL
+    assert service.end_of(pids[2]) == signal.SIGKILL
     error = caller.wait()
     assert isinstance(error, oslo_messaging.MessagingTimeout), error
 
@@ -143,7 +136,7 @@ def forked(client):
         lambda n: call([0, 1, 3][n % 3]), CALLS)
     for name, pid in zip(names[:2], pids[:2], strict=True):
         client.prepare(server=name).cast({}, 'leave')
-        assert end_of(pid) == 0
+        assert service.end_of(pid) == 0
     assert client.prepare(server='parent').call({}, 'pid') == os.getpid()
 
 
@@ -169,15 +162,15 @@ class Worker(oslo_service.Service):
 
     def start(self):
         service.check_hub()
-        self.transport = service.transport()
-        self.server = service.server(
+        self.transport = rpc_service.transport()
+        self.server = rpc_service.server(
             self.transport, 'worker-%d' % os.getpid(),
             Endpoint(self.transport), topic=service.TOPIC + '-workers')
 
     def stop(self, graceful=False):
         # The launcher's own, in the parent, has never been started.
         if self.server is not None:
-            service.stop(self.server)
+            rpc_service.stop(self.server)
             self.transport.cleanup()
         super().stop(graceful)
 
@@ -208,9 +201,9 @@ def workers(client, launcher, seen):
 
 
 def main_program():
-    transport = service.transport()
-    server = service.server(transport, 'parent', Endpoint(transport))
-    client = service.client(transport, timeout=100)
+    transport = rpc_service.transport()
+    server = rpc_service.server(transport, 'parent', Endpoint(transport))
+    client = rpc_service.client(transport, timeout=100)
     assert call_in_both_worlds(
         lambda n: client.prepare(server='parent').call({}, 'pid'),
         10) == [os.getpid()] * 20
@@ -226,7 +219,7 @@ def main_program():
     for pid in seen:
         assert isinstance(error_of(os.kill, pid, 0), ProcessLookupError)
     assert client.prepare(server='parent').call({}, 'pid') == os.getpid()
-    service.stop(server)
+    rpc_service.stop(server)
     transport.cleanup()
     service.done()
 

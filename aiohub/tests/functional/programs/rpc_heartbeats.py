@@ -15,7 +15,8 @@
 import asyncio
 
 import kombu
-import rpc_service as service
+import rpc_service
+import service
 
 import aiohub
 import eventlet
@@ -40,9 +41,9 @@ def wait_for_a_silent_connection():
 
 
 def main_program():
-    transport = service.transport()
-    server = service.server(transport, 'server', Endpoint())
-    client = service.client(transport, timeout=60)
+    transport = rpc_service.transport()
+    server = rpc_service.server(transport, 'server', Endpoint())
+    client = rpc_service.client(transport, timeout=60)
     # Several connections for sending, and those that listen.
     calls = [eventlet.spawn(client.call, {}, 'echo', value=n)
              for n in range(5)]
@@ -61,7 +62,7 @@ def main_program():
     service.tell('idle')
     assert service.hear() == 'call'
     assert client.call({}, 'echo', value='later') == 'later'
-    service.stop(server)
+    rpc_service.stop(server)
     transport.cleanup()
     service.done()
 

@@ -10,69 +10,25 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""How the programs of test_rpc begin: as a service does.
+"""What the programs of test_rpc have of oslo.messaging."""
 
-It patches, makes green threads, reads its configuration file, and then calls
-:func:`aiohub.setup`. Its arguments are the file, and a name for its topics.
-"""
+import service
 
-import sys
-import warnings
-
-# Programs have to print nothing to stderr.
-warnings.filterwarnings('ignore', message=r'\s*Eventlet is deprecated')
-warnings.filterwarnings(
-    'ignore', message='.*[Ee]ventlet', category=DeprecationWarning)
-
-import eventlet  # noqa: E402
-
-eventlet.monkey_patch()
-
-import os  # noqa: E402
-import time  # noqa: E402
-
-import aiohub  # noqa: E402
-from eventlet import greenio  # noqa: E402
-from eventlet import hubs  # noqa: E402
-from oslo_config import cfg  # noqa: E402
-from oslo_log import log as logging  # noqa: E402
-import oslo_messaging  # noqa: E402
-
-CONF = cfg.CONF
-LOG = logging.getLogger('programs')
-FILE, TOPIC = sys.argv[1:]
-ON = os.environ['AIOHUB_TEST_MODE'] != 'epolls-patched'
-
-
-def begin() -> None:
-    """Do what a service does in its entry point."""
-    eventlet.sleep(0)
-    assert hubs.get_hub().running
-    logging.register_options(CONF)
-    CONF(['--config-file', FILE])
-    logging.setup(CONF, TOPIC)
-    assert aiohub.setup(CONF) is ON
-    check_hub()
-
-
-def check_hub() -> None:
-    """Make sure that this process is on the hub that it should be on."""
-    name = type(hubs.get_hub()).__module__
-    assert name == ('aiohub.hub' if ON else 'eventlet.hubs.epolls'), name
+import oslo_messaging
 
 
 def transport():
     """Make a transport: one for each process."""
     return oslo_messaging.get_rpc_transport(
-        CONF, allowed_remote_exmods=['builtins'])
+        service.CONF, allowed_remote_exmods=['builtins'])
 
 
 def client(transport, **kwargs):
     return oslo_messaging.get_rpc_client(
-        transport, oslo_messaging.Target(topic=TOPIC), **kwargs)
+        transport, oslo_messaging.Target(topic=service.TOPIC), **kwargs)
 
 
-def server(transport, name, *endpoints, topic=TOPIC):
+def server(transport, name, *endpoints, topic=service.TOPIC):
     """Start a server, whose handlers are green threads."""
     started = oslo_messaging.get_rpc_server(
         transport, oslo_messaging.Target(topic=topic, server=name),
@@ -85,37 +41,3 @@ def stop(*servers):
     for each in servers:
         each.stop()
         each.wait()
-
-
-def until(condition):
-    """Let others run until something has come true."""
-    give_up = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < give_up, 'it never comes true'
-        eventlet.sleep(0.01)
-
-
-def descriptors():
-    return len(os.listdir('/proc/self/fd'))
-
-
-_stdin = []
-
-
-def tell(line):
-    """Tell the test something."""
-    print(line, flush=True)
-
-
-def hear():
-    """Wait, as green code, for a line from the test."""
-    if not _stdin:
-        _stdin.append(greenio.GreenPipe(os.dup(0), 'r'))
-    return _stdin[0].readline().rstrip('\n')
-
-
-def done():
-    for pipe in _stdin:
-        pipe.close()
-    check_hub()
-    tell('pass')
