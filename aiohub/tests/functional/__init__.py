@@ -74,7 +74,7 @@ class Program:
     def close(self) -> None:
         self._deadline.cancel()
         self.kill()
-        self.process.communicate()
+        _, self.printed = self.process.communicate()
 
     def tell(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -105,7 +105,8 @@ class Program:
     def _fail(self, what: str) -> None:
         self.close()
         log = self.log.read_text() if self.log.exists() else ''
-        raise AssertionError('%s %s\n%s' % (self.name, what, log[-20000:]))
+        raise AssertionError('%s %s\n%s\n%s' % (
+            self.name, what, log[-20000:], self.printed))
 
 
 class ProgramTestCase(base.BaseTestCase):
