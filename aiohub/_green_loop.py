@@ -105,31 +105,12 @@ class GreenEventLoop(loop.EventLoop):
         self.end_wait()
         return handle
 
-    def add_signal_handler(  # type: ignore[override]
-        self, sig: int, callback: Any, *args: Any,
-    ) -> None:
-        """Set a handler of signal *sig*; see asyncio's.
-
-        The wake-up descriptor goes back to who had it before with the last
-        handler, where asyncio turns it off: the hub may need it.
-        """
-        if not self._wakes_on_signals:
-            self.watch_signals()
-        super().add_signal_handler(sig, callback, *args)
-
     def remove_signal_handler(self, sig: int) -> bool:
         """Remove the handler of signal *sig*; see asyncio's."""
         removed = super().remove_signal_handler(sig)
-        if not self._signals:
-            self.unwatch_signals()
+        # The hub that runs is another one, which may need the descriptor.
+        self.unwatch_signals()
         return removed
-
-    def close(self) -> None:
-        """Close the loop; see asyncio's."""
-        # asyncio does it when it has closed what they write to.
-        for sig in list(self._signals):
-            self.remove_signal_handler(sig)
-        super().close()
 
     def renew_after_fork(self, task: asyncio.Task[Any] | None) -> None:
         super().renew_after_fork(task)
