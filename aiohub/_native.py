@@ -134,7 +134,9 @@ def unpatch_asyncio() -> None:
         originals['selectors'] = _selectors(originals)
         originals['subprocess'] = _subprocess(originals)
         originals['ssl'] = _ssl()
-    for name, module in list(sys.modules.items()):
+    # In one step: until Python 3.12, the garbage collector may run while a
+    # list of the items is made, and what it ends may import something.
+    for name, module in sys.modules.copy().items():
         if name != 'asyncio' and not name.startswith('asyncio.'):
             continue
         for attribute, original in originals.items():

@@ -173,3 +173,32 @@ class UnpatchTestCase(base.BaseTestCase):
         before = dict(vars(base_events))
         _native.unpatch_asyncio()
         self.assertEqual(before, vars(base_events))
+
+    def test_the_collector_imports(self):
+        # Until Python 3.12 it runs when something is allocated, also in the
+        # midst of copying sys.modules, and what it ends may import.
+        name = '%s.%s' % (__name__, 'imported')
+        ended = []
+
+        class Cycle:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                ended.append(name)
+                sys.modules[name + str(len(ended))] = sys.modules[__name__]
+
+        # Without tuples that Python keeps for the next ones, which count for
+        # the collector only when they are made.
+        tuples = [(number, number) for number in range(5000)]
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        for threshold in range(1, 2000, 20):
+            gc.collect()
+            Cycle()
+            gc.set_threshold(threshold)
+            _native.unpatch_asyncio()
+        gc.collect()
+        del tuples
+        for number in range(len(ended)):
+            del sys.modules[name + str(number + 1)]
+        self.assertEqual(100, len(ended))
