@@ -134,6 +134,8 @@ class _Runner:
         self.hub = hub
         self.loop = GreenEventLoop(hub)
         self._left_task: asyncio.Task[Any] | None = None
+        #: Whether a callback waits, and the loop with it.
+        self.stands_still = False
         self.start()
         # The aiohub hub does this itself.
         hub.switch = self._switch
@@ -170,8 +172,9 @@ class _Runner:
             return driver.wait(current)
         if current is not self.loop_greenlet:
             return type(hub).switch(hub)
-        if not self.loop.selecting:
-            # A callback, or a task that is not green.
+        # Otherwise a callback, or a task that is not green.
+        self.stands_still = not self.loop.selecting
+        if self.stands_still:
             _standstill.warn()
         task = self._leave_task()
         # That of who has woken us last without the hub, as kill() does.
@@ -180,6 +183,7 @@ class _Runner:
         try:
             return type(hub).switch(hub)
         finally:
+            self.stands_still = False
             self._left_task = self._leave_task()
             self._enter_task(task)
 

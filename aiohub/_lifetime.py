@@ -46,6 +46,9 @@ class Owner(Protocol):
     @property
     def running(self) -> bool: ...
 
+    @property
+    def stands_still(self) -> bool: ...
+
     def is_current(self) -> bool: ...
 
     def close(self) -> None: ...
@@ -117,14 +120,15 @@ def end_work(owner: Owner) -> None:
     """Have tasks of a loop that ends clean up; see ``EventLoop.end_work()``.
 
     The hub runs meanwhile: a clean-up may make green calls, and wait for
-    green threads. Not where that is impossible: in what runs the loop, and
-    where the thread has another hub already. ``KeyboardInterrupt``, and what
+    green threads. Not where that is impossible: in what runs the loop, while
+    a callback makes it stand still, which may be for ever, and where the
+    thread has another hub already. ``KeyboardInterrupt``, and what
     is thrown into the caller, end the wait; ``SystemExit`` comes after it.
     """
     current = greenlet.getcurrent()
     loop = owner.loop
     if (loop.is_closed() or not owner.is_current() or not loop.has_work()
-            or current is owner.loop_greenlet):
+            or current is owner.loop_greenlet or owner.stands_still):
         return
     left = None
     ended = event.Event()

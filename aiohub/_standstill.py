@@ -107,6 +107,11 @@ class Standstill:
         self.front.parent = self._root
 
     @property
+    def is_on(self) -> bool:
+        """Whether a callback waits, and the loop with it."""
+        return self._waiting
+
+    @property
     def greenlets(self) -> tuple[greenlet.greenlet, ...]:
         """What green threads may have as their parent."""
         return self.front, self.deputy

@@ -297,7 +297,21 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
     def _schedule_nothing(self, *_: Any) -> None:
         del self.schedule_call_global
 
+    def squelch_timer_exception(self, timer: Any, exc_info: Any) -> None:
+        """Print what a timer has raised; see eventlet's hub."""
+        # When a loop ends, it cancels its tasks. With that ends who waits for
+        # one by eventlet.asyncio.spawn_for_awaitable(), and nobody wants to
+        # know.
+        if not (self.loop.is_ending and issubclass(
+                exc_info[0], self._asyncio.CancelledError)):
+            super().squelch_timer_exception(timer, exc_info)
+
     # -- while the loop stands still
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether a callback waits, and the loop with it."""
+        return self._standstill.is_on
 
     def leave_task(self) -> 'asyncio.Task[Any] | None':
         """Have no task be the current one, as green threads expect."""
