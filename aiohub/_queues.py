@@ -82,12 +82,23 @@ class LightQueue(queue.LightQueue):  # type: ignore[misc]
     def put(self, item: Any, block: bool = True,
             timeout: float | None = None) -> None:
         """Put an item into the queue; see eventlet's."""
-        if self.maxsize is None and self._is_plain:
+        limit = self.maxsize
+        if limit is None and self._is_plain:
             self._put(item)
         else:
-            with _mutex:
-                is_put = _put_if_room(self, item)
-            if is_put is _NOTHING:
+            # A with statement takes 80 ns more, of 400 for a put and a get.
+            # What a signal handler raises when the mutex is just taken must
+            # not leave it so: that is part of what is tried.
+            try:
+                _mutex.acquire()
+                # As _put_if_room() does.
+                is_put = limit is None or (
+                    self.qsize() < (limit or len(self.getters)))
+                if is_put:
+                    self._put(item)
+            finally:
+                _mutex.release()
+            if not is_put:
                 _wait(self, self.putters, _put_if_room, item, Full,
                       block, timeout, _wake_getter, _wake_putter)
         if self.getters:

@@ -90,16 +90,16 @@ class Semaphore(semaphore.Semaphore):  # type: ignore[misc]
     _waiters: Any
 
     def __init__(self, value: int = 1) -> None:
-        try:
-            value = int(value)
-        except ValueError:
-            raise TypeError(
-                'A semaphore is made with a number, not with %r.' % (value,))
-        if value < 0:
-            raise ValueError(
-                'A semaphore is made with 0 or more, not with %s.' % value)
-        self._permits = (
-            [None] * value if value < _Many.MANY else _Many(value))
+        if value != 1:
+            try:
+                value = int(value)
+            except ValueError:
+                raise TypeError('A semaphore is made with a number, not with '
+                                '%r.' % (value,))
+            if value < 0:
+                raise ValueError('A semaphore is made with 0 or more, not '
+                                 'with %s.' % value)
+        self._permits = [None] if value == 1 else _permits(value)
         self._waiters = collections.deque()
 
     def acquire(self, blocking: bool = True,
