@@ -248,13 +248,15 @@ def raw_never_started_is_killed():
 def spawned_for_later_is_cancelled():
     """A green thread that has not begun is never begun."""
     work = waiters.Work()
-    green = eventlet.spawn_after(0.001, work.in_green)
+    # So long that it does not begin before, on a busy machine too.
+    green = eventlet.spawn_after(1, work.in_green)
+    later = eventlet.spawn_after(1, int)
     waiting = waiters.Waiting(lambda _: aiohub.greenlet_to_future(green), None)
     cases.turns(1)
     waiting.task.cancel()
     waiting.saw(CancelledError)
     # Until after the time at which it would have begun.
-    eventlet.sleep(0.002)
+    later.wait()
     assert not work.log
 
 
