@@ -16,56 +16,39 @@ After monkey patching they are those of the module ``queue``, too.
 
 Who finds no item, or no room, waits in line, and is woken to look again.
 Nothing is handed over by the way, so that whoever is killed meanwhile loses
-nothing: an item is in the queue until somebody returns it. As before, the
-methods are exchanged in eventlet's classes, where other classes derive from
-them.
+nothing: an item is in the queue until somebody returns it. In a queue without
+any room, a channel, it stays with who puts it, and who gets it takes it from
+there. As before, the methods are exchanged in eventlet's classes, where other
+classes derive from them.
 
 A plain queue without a limit does without a mutex, which would make it 1.5
 times as slow: its items are in a ``deque``, whose methods Python makes whole,
 and who comes into line looks once more.
 """
 
-from collections.abc import Callable
-import os
-import time
 from typing import Any
 
 from eventlet import queue
+import greenlet
 
+from aiohub import _eventlet
 from aiohub import _events
-from aiohub import _native
+from aiohub import _queue_lines
 from aiohub import _waiters
 
 Empty = queue.Empty
 Full = queue.Full
 
-# Around what a queue with a limit, or one that keeps its items otherwise,
-# does with them; it is never held while somebody waits. A native one, since
-# timers, which cannot wait, use queues too; one for all, so that a forked
-# child can have a new one. It may be taken again by a signal handler or a
-# finalizer that comes in the middle, which with the standard library's queues
-# is a deadlock (bpo-14976).
-_mutex = _native.threading.RLock()
-
-
-def _renew_mutex() -> None:
-    global _mutex
-    _mutex = _native.threading.RLock()
-
-
-if hasattr(os, 'register_at_fork'):
-    # A thread that is not in the child may have held it.
-    os.register_at_fork(after_in_child=_renew_mutex)
-
-
-_NOTHING: Any = object()
+_NOTHING = _queue_lines.NOTHING
 
 
 class LightQueue(queue.LightQueue):  # type: ignore[misc]
     """The methods that eventlet's gets.
 
     :ivar getters: Who waits for an item; a set.
-    :ivar putters: Who waits for room.
+    :ivar putters: Who waits for room, with its item.
+    :ivar _called: Who waits for an item in a channel and has been woken to
+        look, but has not yet.
     :ivar _is_plain: Whether the class keeps its items in a deque, and does
         nothing else with them.
     """
@@ -73,6 +56,7 @@ class LightQueue(queue.LightQueue):  # type: ignore[misc]
     getters: set[Any]
     putters: set[Any]
     maxsize: int | None
+    _called: Any = frozenset()
     _is_plain: bool
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -90,19 +74,21 @@ class LightQueue(queue.LightQueue):  # type: ignore[misc]
             # What a signal handler raises when the mutex is just taken must
             # not leave it so: that is part of what is tried.
             try:
-                _mutex.acquire()
-                # As _put_if_room() does.
-                is_put = limit is None or (
-                    self.qsize() < (limit or len(self.getters)))
+                _queue_lines.mutex.acquire()
+                is_put = limit is None or self.qsize() < limit
                 if is_put:
                     self._put(item)
             finally:
-                _mutex.release()
+                _queue_lines.mutex.release()
             if not is_put:
-                _wait(self, self.putters, _put_if_room, item, Full,
-                      block, timeout, _wake_getter, _wake_putter)
+                if block:
+                    _queue_lines.wait_for_room(self, item, timeout)
+                elif limit == 0:
+                    _offer(self, item)
+                else:
+                    raise Full
         if self.getters:
-            _wake_getter(self)
+            _queue_lines.wake_getter(self)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take an item out of the queue; see eventlet's."""
@@ -112,29 +98,37 @@ class LightQueue(queue.LightQueue):  # type: ignore[misc]
             except IndexError:
                 item = _NOTHING
         else:
-            with _mutex:
-                item = _get_if_any(self, None)
-        if item is _NOTHING:
-            # In a queue without any room, who waits for an item makes some.
-            item = _wait(self, self.getters, _get_if_any, None, Empty,
-                         block, timeout, _wake_putter, _wake_getter)
-        if self.putters:
-            _wake_putter(self)
+            with _queue_lines.mutex:
+                item = _queue_lines.get_if_any(self)
+        try:
+            if item is _NOTHING:
+                if block:
+                    item = _queue_lines.wait_for_item(self, timeout)
+                else:
+                    item = _take_now(self)
+        finally:
+            if self.putters:
+                _queue_lines.wake_putter(self)
         return item
+
+    def getting(self) -> int:
+        """Return how many wait for an item; see eventlet's."""
+        return len(self.getters) + len(self._called)
 
     def resize(self, size: int | None) -> None:
         """Change how many items there may be; see eventlet's."""
         self.maxsize = size
         for _ in range(len(self.putters)):
-            _wake_putter(self)
+            _queue_lines.wake_putter(self)
 
     def _unlock(self) -> None:
         # Timers that eventlet has made call it.
         self._event_unlock = None
         for _ in range(len(self.getters)):
-            _wake_getter(self)
+            _queue_lines.wake_getter(self)
         for _ in range(len(self.putters)):
-            _wake_putter(self)
+            _queue_lines.wake_putter(self)
+        _queue_lines.refuse(self)
 
 
 class Queue(queue.Queue):  # type: ignore[misc]
@@ -186,149 +180,102 @@ def _mark(cls: Any) -> None:
         _mark(sub)
 
 
-def _has_room(self: Any) -> bool:
-    return self.maxsize is None or bool(
-        self.qsize() < (self.maxsize or len(self.getters)))
+# -- channels, without waiting for anybody to come
 
 
-def _put_if_room(self: Any, item: Any) -> Any:
-    if not _has_room(self):
-        return _NOTHING
-    self._put(item)
-    return None
+class _Offer:
+    """What the hub puts into a channel; it cannot wait."""
+
+    __slots__ = ('item', 'block')
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+        self.block = False
+
+    def wake(self) -> None:
+        """Nobody waits."""
 
 
-def _get_if_any(self: Any, _: Any) -> Any:
-    try:
-        return self._get() if self.qsize() else _NOTHING
-    except IndexError:
-        if self._is_plain:
-            return _NOTHING  # another thread was faster, without the mutex
-        raise
+def _offer(self: Any, item: Any) -> None:
+    """Give an item to one of those who wait for one now.
 
+    One of them is woken, and takes it. Instead it may be killed, or its time
+    be over; then the next one is woken, and if nobody is left, the offer is
+    refused. It may also find that another one was faster.
 
-def _wait(self: Any, line: set[Any], look: Callable[[Any, Any], Any],
-          item: Any, error: type[Exception], block: bool,
-          timeout: float | None, tell: Callable[[Any], object],
-          pass_on: Callable[[Any], object]) -> Any:
-    """Wait in line until there is what is looked for.
-
-    Orders of events. It comes before we are in line: we see it, since we look
-    when we are. After that: we are woken, and find it, or that somebody was
-    faster, and are in line again. The time is over: we are not in line any
-    more and look once more. We leave with an exception, or have found it
-    before anybody could wake us, and are woken then: the next one is woken in
-    our place.
-
-    :param look: Returns it, or ``_NOTHING``; is given the queue and *item*.
-    :param error: What to raise if it is not there.
-    :param tell: Called with the queue when we are in line.
-    :param pass_on: Wakes another one in the same line.
+    :raises queue.Full: If nobody has taken it.
     """
-    if not block:
-        raise error
-    end = None if timeout is None else time.monotonic() + timeout
-    waiter = None
-    try:
-        while True:
-            waiter = _waiters.new()
-            line.add(waiter)
-            with _mutex:
-                found = look(self, item)
-            if found is not _NOTHING:
-                break
-            tell(self)
-            block = waiter.wait(
-                None if end is None else max(0, end - time.monotonic()))
-            with _mutex:
-                # Both at once: who puts into a queue without room sees that
-                # we wait for it, and puts.
-                line.discard(waiter)
-                found = look(self, item)
-            if found is not _NOTHING:
-                return found
-            if not block:
-                raise error
-    except BaseException:
-        _leave(self, line, waiter, pass_on)
-        raise
-    _leave(self, line, waiter, pass_on)
-    return found
-
-
-def _leave(self: Any, line: set[Any], waiter: _waiters.Waiter | None,
-           pass_on: Callable[[Any], object]) -> None:
-    try:
-        line.remove(waiter)
-    except KeyError:
-        # Somebody has taken it out and woken it, or is about to.
-        pass_on(self)
-
-
-def _wake_getter(self: Any) -> None:
-    """Have one of those who wait for an item look, if there is one."""
-    while self.getters and self.qsize():
-        if _wake_one(self, self.getters, _serve_old_getter):
-            return
-
-
-def _wake_putter(self: Any) -> None:
-    """Have one of those who wait for room look, if there is some."""
-    while self.putters and _has_room(self):
-        if _wake_one(self, self.putters, _serve_old_putter):
-            return
-
-
-def _wake_one(self: Any, line: set[Any],
-              serve_old: Callable[[Any, Any], None]) -> bool:
-    try:
-        waiter = line.pop()
-    except KeyError:
-        return False  # another thread was faster
-    if not isinstance(waiter, queue.Waiter):
-        woken: bool = waiter.wake()
-        return woken
-    # It waits in eventlet's own get() or put(), which have to be told what
-    # they return.
-    green = waiter.greenlet
-    if green is not None:
-        _waiters.call_in_hub_of(green, serve_old, self, waiter)
-    return green is not None
-
-
-def _serve_old_getter(self: Any, waiter: queue.Waiter) -> None:
-    with _mutex:
-        item = _NOTHING
-        if waiter.waiting and self.qsize():
-            item = self._get()
-        elif waiter.waiting:
-            self.getters.add(waiter)
-    if item is not _NOTHING:
-        waiter.switch(item)
-        _wake_putter(self)
+    if _is_in_hub():
+        offer: Any = _Offer(item)
+        try:
+            self.putters.add(offer)
+            for getter in [*self.getters, *self._called]:
+                _look_now(self, getter)
+                if offer.item is _NOTHING:
+                    return
+        finally:
+            self.putters.discard(offer)
+    elif self.getting():
+        offer = _waiters.new()
+        offer.item = item
+        offer.block = False
+        try:
+            self.putters.add(offer)
+            _queue_lines.wake_getter(self)
+            # The last one may have gone before it saw us.
+            _queue_lines.refuse(self)
+            offer.wait()
+        finally:
+            self.putters.discard(offer)
     else:
-        _wake_getter(self)
+        raise Full
+    with _queue_lines.mutex:
+        if offer.item is not _NOTHING:
+            offer.item = _NOTHING
+            raise Full
 
 
-def _serve_old_putter(self: Any, waiter: queue.ItemWaiter) -> None:
-    with _mutex:
-        room = waiter.waiting and _has_room(self)
-        if room:
-            # For put() to see that this is done.
-            item, waiter.item = waiter.item, queue._NONE
-            self._put(item)
-        elif waiter.waiting:
-            self.putters.add(waiter)
-    if room:
-        waiter.switch(waiter)
-        _wake_getter(self)
-    else:
-        _wake_putter(self)
+def _is_in_hub() -> bool:
+    hub = _eventlet.current_hub()
+    return hub is not None and hub.greenlet is greenlet.getcurrent()
+
+
+def _look_now(self: Any, getter: Any) -> None:
+    """Have who waits for an item look, if it waits in the calling hub."""
+    if not isinstance(getter, queue.Waiter):
+        getter.wake_now()
+    elif (green := getter.greenlet) is not None and (
+            _waiters.is_of_this_hub(green)):
+        self.getters.discard(getter)
+        _queue_lines.serve_old_getter(self, getter)
+
+
+def _take_now(self: Any) -> Any:
+    """Get an item without waiting, when there is none in the queue.
+
+    In a channel the hub takes one from who puts it, and has it go on: the hub
+    cannot wait for that. Others are told that it is empty, as it is.
+    """
+    if self.maxsize != 0 or not self.putters or not _is_in_hub():
+        raise Empty
+    with _queue_lines.mutex:
+        item, putter = _queue_lines.take(self)
+    if putter is None:
+        raise Empty
+    if isinstance(putter, queue.Waiter):
+        if _waiters.is_of_this_hub(putter.greenlet):
+            putter.switch(putter)
+        else:
+            _queue_lines.wake_who_has_put(putter)
+    elif not putter.wake_now():
+        putter.wake()
+    return item
 
 
 def replace() -> None:
     """Use these methods in eventlet's classes, in all threads."""
-    for name in ('put', 'get', 'resize', '_unlock', '__init_subclass__'):
+    for name in ('put', 'get', 'getting', 'resize', '_unlock', '_called',
+                 '__init_subclass__'):
         setattr(queue.LightQueue, name, vars(LightQueue)[name])
     for name in ('_put', 'task_done', 'join'):
         setattr(queue.Queue, name, vars(Queue)[name])

@@ -46,11 +46,18 @@ class GreenWaiter:
     :ivar error: What the wait is to raise, with the answer. In a task it is a
         result, which a cancellation goes before; see
         :mod:`aiohub._green_event`.
+    :ivar item: What it has for others; who waits sets it before.
+    :ivar block: Whether it waits for anything to come, or only for others to
+        look what it has.
     """
 
-    __slots__ = ('woken', 'answer', 'error', '_hub', '_green', '_loop')
+    __slots__ = ('woken', 'answer', 'error', 'item', 'block', '_hub',
+                 '_green', '_loop')
+
+    item: Any
 
     def __init__(self, hub: Any) -> None:
+        self.block = True
         self.woken = False
         self.answer: Any = None
         self.error: Any = None
@@ -105,6 +112,17 @@ class GreenWaiter:
             return False
         return True
 
+    def wake_now(self) -> bool:
+        """End the wait before this returns; in the greenlet of a hub.
+
+        :returns: Whether it has: not if it waits elsewhere.
+        """
+        if self._green is None or self._hub is not _eventlet.current_hub():
+            return False
+        self.woken = True
+        self._resume()
+        return True
+
     def _resume(self) -> None:
         green = self._green
         if green is None:
@@ -119,9 +137,12 @@ class GreenWaiter:
 class NativeWaiter:
     """A thread that has no hub; see :class:`GreenWaiter`."""
 
-    __slots__ = ('woken', 'answer', 'error', '_lock')
+    __slots__ = ('woken', 'answer', 'error', 'item', 'block', '_lock')
+
+    item: Any
 
     def __init__(self) -> None:
+        self.block = True
         self.woken = False
         self.answer: Any = None
         self.error: Any = None  # who waits finds it in the answer
@@ -142,6 +163,10 @@ class NativeWaiter:
         self.woken = True
         self._lock.release()
         return True
+
+    def wake_now(self) -> bool:
+        """See :meth:`GreenWaiter.wake_now`: it waits elsewhere."""
+        return False
 
 
 Waiter = GreenWaiter | NativeWaiter
@@ -167,7 +192,13 @@ def call_in_hub_of(green: greenlet.greenlet, function: Any,
     handed over; others are taken for this thread's, as eventlet does.
     """
     hub: Any = _lifetime.hub_of(green)
-    if hub is None or hub is _eventlet.current_hub():
+    if is_of_this_hub(green):
         hubs.get_hub().schedule_call_global(0, function, *args)
     else:
         hub.schedule_call_threadsafe(0, function, *args)
+
+
+def is_of_this_hub(green: greenlet.greenlet) -> bool:
+    """Return whether the calling thread's hub is taken for that of *green*."""
+    hub = _lifetime.hub_of(green)
+    return hub is None or hub is _eventlet.current_hub()

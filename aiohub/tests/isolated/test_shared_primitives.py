@@ -40,6 +40,10 @@ class TestSharedPrimitives(isolated.ScriptTestCase):
         self.run_script('shared_hammer.py', mode, *QUEUES)
 
     @isolated.in_modes(*isolated.ON)
+    def test_channels(self, mode):
+        self.run_script('shared_channels.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
     def test_logs(self, mode):
         self.run_script('shared_hammer.py', mode, 'logs')
 

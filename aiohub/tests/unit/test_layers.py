@@ -27,7 +27,7 @@ LAYERS = (
     ('bridge', '_handover', '_default_hub'),
     ('hub', '_callers', '_crossing'),
     ('_queues',),
-    ('_semaphores', '_events'),
+    ('_semaphores', '_events', '_queue_lines'),
     ('_waiters',),
     ('_green_loop', '_descriptors', '_timers'),
     ('loop',),

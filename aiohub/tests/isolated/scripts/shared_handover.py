@@ -40,6 +40,8 @@ failing = event.Event()
 items = queues.Queue()
 full = eventlet_queue.Queue(1)
 full.put('first')
+given = eventlet_queue.Queue(0)
+taken = eventlet_queue.Queue(0)
 less = semaphore.Semaphore(1)
 less.counter -= 2
 
@@ -53,7 +55,7 @@ def fails() -> str:
 
 old = [eventlet.spawn(wait) for wait in (
     shared.acquire, lock.acquire, happened.wait, fails, items.get,
-    lambda: full.put('second'))]
+    lambda: full.put('second'), given.get, lambda: taken.put('taken'))]
 
 # A thread that has a hub of its own before: it keeps that.
 theirs: list[object] = []
@@ -95,17 +97,22 @@ def wake_all() -> None:
     failing.send_exception(LookupError())
     assert full.get() == 'first'
     assert full.get() == 'second'
+    given.put('given')
+    assert taken.get() == 'taken'
     mine.release()
 
 
 thread = mode.native.Thread(target=wake_all)
 thread.start()
 assert [one.wait() for one in old] == [
-    True, True, 'sent', 'raised', 'item', None]
+    True, True, 'sent', 'raised', 'item', None, 'given', None]
 assert [one.wait() for one in new] == [True, 'sent', 'item']
 while thread.is_alive() or other.is_alive():
     eventlet.sleep(0.001)
 assert theirs == [True, True]
 assert (shared.counter, items.qsize(), full.qsize()) == (0, 0, 0)
 assert lock.locked()
+for channel in (given, taken):
+    assert (channel.qsize(), channel.getting(), channel.putting()) == (
+        0, 0, 0)
 mode.done()
