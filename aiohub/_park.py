@@ -40,7 +40,7 @@ class Park:
 
     __slots__ = ('_asyncio_future_blocking', '_driver', 'loop', '_callback',
                  '_context', '_call', '_error', '_timer', '_cancelled',
-                 '_handle', 'greenlet')
+                 '_cancellations', '_handle', 'greenlet')
 
     def __init__(self, driver: Any, current: greenlet.greenlet,
                  loop: Any) -> None:
@@ -55,6 +55,8 @@ class Park:
         self._error: BaseException | None = None
         self._timer: Any = None
         self._cancelled = False
+        #: How often the task had been cancelled then.
+        self._cancellations: int | None = None
         self._handle: asyncio.Handle | None = None
 
     # -- what a task calls
@@ -76,6 +78,7 @@ class Park:
             # The task notes it, and throws it at its next step.
             return False
         self._cancelled = True
+        self._cancellations = self._driver.cancellations()
         self._error = asyncio.CancelledError(*([] if msg is None else [msg]))
         self._step_soon()
         return True
@@ -159,7 +162,10 @@ class Park:
                 return False
             # It has not been raised yet. What the greenlet is woken with
             # may be lost if it does not get it now.
-            self._driver.put_off(self._error, self._timer)
+            # And if it is woken after a second cancellation, one that is
+            # taken back by then is that, not this.
+            self._driver.put_off(
+                self._error, self._timer, self._cancellations)
             self._cancelled = False
         self._call = call
         self._error = error

@@ -221,7 +221,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         if later and isinstance(error, StopIteration):
             # As asyncio does with a task that is cancelled while it makes its
             # last step.
-            missed = later.take_missed(self._cancellations())
+            missed = later.take_missed(self.cancellations())
             if missed is not None:
                 return missed
         return error
@@ -350,7 +350,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             # nothing, as of asyncio.sleep(0), nothing is cancelled here.
             self._cancelling = -1
             if self._awaits is not None:
-                self._cancelling = self._cancellations()
+                self._cancelling = self.cancellations()
                 self._awaits.cancel()
 
     def throw_into(self, green: greenlet.greenlet, timer: Any,
@@ -366,7 +366,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             green.throw(*args)
         else:
             timer.error = _task_greenlet.exception(*args)
-            timer.cancellations = self._cancellations()
+            timer.cancellations = self.cancellations()
             self.interrupt(timer.error, timer)
 
     def is_current(self) -> bool:
@@ -400,26 +400,34 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             argument = _thrown.at_await(error)
         elif not isinstance(argument, asyncio.CancelledError):
             pass  # what the cleanup raises replaces it, as out of any finally
-        elif self._cancellations() > self._cancelling:
+        elif self.cancellations() > self._cancelling:
             # asyncio.timeout() takes the first that comes for its own.
             self.put_off(error, timer)
         else:
             argument = _thrown.at_await(error)
         self._native(self._coro.throw, argument)
 
-    def put_off(self, error: BaseException, timer: Any = None) -> None:
-        """Raise *error* where the task waits next."""
+    def put_off(self, error: BaseException, timer: Any = None,
+                cancellations: int | None = None) -> None:
+        """Raise *error* where the task waits next.
+
+        :param timer: As for :meth:`interrupt`.
+        :param cancellations: How often the task had been cancelled when it
+            came; None for now.
+        """
         if self._later is None:
             self._later = _thrown.Later()
-        self._later.add(error, timer, self._cancellations())
+        if cancellations is None:
+            cancellations = self.cancellations()
+        self._later.add(error, timer, cancellations)
 
     def _interrupt_again(self) -> None:
         assert self._later is not None
-        late = self._later.take(self._cancellations())
+        late = self._later.take(self.cancellations())
         if late is not None:
             self.interrupt(late.error, late.timer)
 
-    def _cancellations(self) -> int:
+    def cancellations(self) -> int:
         """How often the task was cancelled, and not uncancelled."""
         task = self._task()
         return 0 if task is None else task.cancelling()

@@ -376,6 +376,40 @@ def wait_for_around_timeout_around_a_green_call() -> None:
     assert aiohub.await_(run()) == 'result'
 
 
+# -- and a cancellation
+
+@cases.case
+def cancelled_and_woken_when_it_is_due() -> None:
+    """All in one turn: asyncio.timeout() takes back its own, and no more."""
+    woken = event.Event()
+    limits: list[asyncio.Timeout] = []
+    log: list[Any] = []
+
+    async def run() -> None:
+        async with asyncio.timeout(1000) as limit:
+            limits.append(limit)
+            log.append(woken.wait())
+        log.append('left')
+        await asyncio.sleep(0)
+        log.append('went on')
+
+    loop = aiohub.get_loop()
+    task = loop.create_task(run())
+    cases.until(lambda: woken._waiters)
+    cases.turns(2)
+
+    def at_once() -> None:
+        # The loop calls what it calls next in the same turn, in this order.
+        limits[0].reschedule(0)
+        loop.call_soon(task.cancel)
+        loop.call_soon(woken.send, 'result')
+
+    loop.call_soon(at_once)
+    cases.until(task.done)
+    assert task.cancelled(), task
+    assert log == ['result', 'left'], log
+
+
 # -- eventlet's own uses of it
 
 def with_timeout(function: Any) -> None:
