@@ -90,9 +90,14 @@ def take(self: Any) -> tuple[Any, Any]:
     while self.putters:
         putter = self.putters.pop()
         item, putter.item = putter.item, NOTHING
-        if item is not NOTHING and putter:
-            self._put(item)
-            return self._get(), putter
+        if item is NOTHING or not putter:
+            continue  # it is gone
+        self._put(item)
+        item = get_if_any(self)
+        if item is not NOTHING:
+            return item, putter
+        # Another thread was faster, without the mutex.
+        wake_who_has_put(putter)
     return NOTHING, None
 
 

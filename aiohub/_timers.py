@@ -37,12 +37,12 @@ class TimersHub(asyncio_hub.Hub):
 
     def open(self) -> None:
         """Begin without timers."""
-        #: What other threads have asked for, and whether one of them has
-        #: woken the hub for it, or is about to.
-        self.asked: collections.deque[
+        #: What other threads have asked for.
+        self._asked: collections.deque[
             tuple[float, float, Any, tuple[Any, ...], dict[str, Any]]] = (
                 collections.deque())
-        self._is_woken = False
+        #: Whether one of them has woken the hub for it, or is about to.
+        self.is_asked = False
         # Those without delay, in the order they were made: most are of this
         # kind, and a heap would sort what is sorted.
         self._soon: collections.deque[tuple[float, Any]] = (
@@ -50,7 +50,7 @@ class TimersHub(asyncio_hub.Hub):
 
     def forget_timers(self) -> None:
         """Drop all timers."""
-        self.asked.clear()
+        self._asked.clear()
         self._soon.clear()
         self.timers.clear()
         self.next_timers.clear()
@@ -77,26 +77,29 @@ class TimersHub(asyncio_hub.Hub):
             it is closed later, what was asked for is dropped as its timers
             are.
         """
-        # Orders of events. Both look before they leave: the hub at the queue
-        # before each poll, and we at the flag when the call is in the queue.
-        # The hub takes the flag down before it empties the queue. So either
-        # it finds the call, or the flag is down when we come to it and the
-        # poll after that returns at once. Two threads that find it down both
-        # write, which is one wake-up too many and no more.
-        self.asked.append((self.clock() + seconds, seconds, cb, args, kwargs))
+        # Orders of events. The hub looks at the flag before each poll, and we
+        # when the call is in the queue. If the flag is up the hub takes it
+        # down, and empties the queue then. So if we find it up, the hub has
+        # yet to take it down, and finds the call; if it is down, we wake the
+        # poll that comes. The hub does not look at the queue instead: it
+        # could find a call whose thread has yet to come to the flag, which
+        # would then stay up, and nobody would wake the hub any more. Two
+        # threads that find it down both write, which is one wake-up too many
+        # and no more.
+        self._asked.append((self.clock() + seconds, seconds, cb, args, kwargs))
         loop = self.loop
         if loop is None or loop.is_closed():
             raise exceptions.HubClosedError(
                 'The hub is closed and makes no more calls. Stop threads '
                 'that use it before it is closed.')
-        if not self._is_woken:
-            self._is_woken = True
+        if not self.is_asked:
+            self.is_asked = True
             loop.wake()
 
     def take_asked(self) -> None:
         """Make timers of what other threads have asked for."""
-        self._is_woken = False
-        asked = self.asked
+        self.is_asked = False
+        asked = self._asked
         # As many as there are now: threads that ask faster than the hub
         # works must not keep it here.
         for _ in range(len(asked)):

@@ -183,7 +183,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             self.step_parks()
         while self.closed:
             self._close_one()
-        if self.asked:
+        if self.is_asked:
             self.take_asked()
         if self.next_timers:
             self.prepare_timers()
@@ -204,7 +204,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             self.block_detect_pre()
         if events:
             self._wake(events)
-            if self.asked:
+            if self.is_asked:
                 # What has woken the poll, most likely.
                 self.take_asked()
         if self._soon or self.timers:

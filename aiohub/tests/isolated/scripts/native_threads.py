@@ -16,6 +16,7 @@ import asyncio
 from concurrent import futures
 import functools
 import itertools
+import sys
 
 import mode
 import native_ways
@@ -251,6 +252,62 @@ def delays():
     done.wait()
     # They may have been asked for later than others were due.
     assert sorted(came) == [0, 0.01, 0.02], came
+
+
+class Stopped:
+    """A thread that calls the hub and is stopped at a line of that."""
+
+    def __init__(self, number, call):
+        self.lines = number
+        self.is_there = mode.native.Event()
+        self.goes_on = mode.native.Event()
+        self.thread = mode.native.Thread(target=self.run, args=[call])
+        self.thread.start()
+
+    def run(self, call):
+        sys.settrace(self.trace)
+        hub.schedule_call_threadsafe(0, call)
+        sys.settrace(None)
+        self.is_there.set()
+
+    def trace(self, frame, kind, _):
+        if frame.f_code is type(hub).schedule_call_threadsafe.__code__:
+            return self.at_line
+
+    def at_line(self, frame, kind, _):
+        if kind == 'line':
+            self.lines -= 1
+            if not self.lines:
+                self.is_there.set()
+                self.goes_on.wait()
+        return self.at_line
+
+
+@rows.row
+def stopped_at_each_line():
+    """The hub goes on meanwhile; then it hears of that call, and of others."""
+    if not mode.ON:
+        return
+    for number in itertools.count(1):
+        called = event.Event()
+        stopped = Stopped(number, called.send)
+        while not stopped.is_there.is_set():
+            eventlet.sleep(0.001)
+        for _ in range(3):
+            eventlet.sleep(0)
+        stopped.goes_on.set()
+        join(stopped.thread)
+        called.wait()
+        heard = event.Event()
+        unheard = hub.schedule_call_global(30, int)
+        mode.when_polling(functools.partial(
+            hub.schedule_call_threadsafe, 0, heard.send))
+        heard.wait()
+        assert not unheard.called, 'the hub slept on, after line %d' % number
+        unheard.cancel()
+        if stopped.lines > 0:
+            break
+    assert number > 4
 
 
 @rows.row

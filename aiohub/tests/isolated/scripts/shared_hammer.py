@@ -495,5 +495,6 @@ def logs() -> None:
 
 
 for name in sys.argv[1:]:
+    print(name, flush=True)
     globals()[name]()
 print('pass')
