@@ -120,6 +120,15 @@ class DescriptorsHub(asyncio_hub.Hub):
             # until the number is opened again (mark_as_reopened).
             pass
 
+    def close_next(self) -> None:
+        """Have who waits for a descriptor that was closed know it."""
+        try:
+            self.close_one()
+        except self.SYSTEM_EXCEPTIONS:
+            raise
+        except BaseException:
+            self.squelch_generic_exception(sys.exc_info())
+
     def arm_all(self) -> None:
         """Wait for everything again: events may have been lost."""
         for fileno in self._selector.arm_all():

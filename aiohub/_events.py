@@ -77,19 +77,19 @@ def wake(self: Any) -> None:
 
     Each once: it may be reset and sent again before they have left.
     """
-    answer = self._result, self._exc
-    for waiter in list(self._waiters):
+    result, exc = answer = self._result, self._exc
+    line = self._waiters
+    for waiter in list(line):
         if isinstance(waiter, greenlet.greenlet):
             # In eventlet's own wait().
-            _waiters.call_in_hub_of(
-                waiter, self._do_send, self._result, self._exc, waiter)
+            _waiters.call_in_hub_of(waiter, self._do_send, result, exc, waiter)
             continue
         try:
-            self._waiters.remove(waiter)
+            line.remove(waiter)
         except KeyError:
             continue  # it has left, or another thread was faster
         waiter.answer = answer
-        waiter.error = self._exc
+        waiter.error = exc
         waiter.wake()
 
 

@@ -159,14 +159,22 @@ class ThrowTimer(timer.Timer):
             driver.throw_into(green, self, *args)
 
 
+def throw_timer(seconds: float, throw: Any,
+                args: tuple[Any, ...]) -> ThrowTimer | None:
+    """Return the timer that is to call a ``throw()``, if it is a task's."""
+    green = getattr(throw, '__self__', None)
+    if isinstance(green, greenlet.greenlet) and driver_of(green) is not None:
+        return ThrowTimer(seconds, green, *args)
+    return None
+
+
 def new_timer(seconds: float, call: Callable[..., Any],
               *args: Any, **kwargs: Any) -> timer.Timer:
     """Return a timer: what ``hub.schedule_call_global()`` makes."""
     if args and getattr(call, '__name__', None) == 'throw':
-        green = getattr(call, '__self__', None)
-        if (isinstance(green, greenlet.greenlet)
-                and driver_of(green) is not None):
-            return ThrowTimer(seconds, green, *args)
+        throws = throw_timer(seconds, call, args)
+        if throws is not None:
+            return throws
     return timer.Timer(seconds, call, *args, **kwargs)
 
 

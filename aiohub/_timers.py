@@ -20,12 +20,32 @@ neither heap nor order may change while the hub looks at them.
 import collections
 import heapq
 import sys
+import types
 from typing import Any
 
 from eventlet.hubs import asyncio as asyncio_hub
+from eventlet.hubs import timer as timer_module
 
 from aiohub import _task_greenlet
 from aiohub import exceptions
+
+_METHOD = types.MethodType
+
+
+class _PlainTimer(timer_module.Timer):
+    """eventlet's, made in half of the time: arguments are not unpacked."""
+
+    def __init__(self, seconds: float, cb: Any, args: tuple[Any, ...],
+                 kwargs: dict[str, Any]) -> None:
+        self.seconds = seconds
+        self.tpl = cb, args, kwargs
+        self.called = False
+
+    def copy(self) -> timer_module.Timer:
+        """Return another one that has not been called."""
+        cb, args, kwargs = self.tpl
+        return timer_module.Timer(self.seconds, cb, *args, **kwargs)
+
 
 
 class TimersHub(asyncio_hub.Hub):
@@ -58,8 +78,17 @@ class TimersHub(asyncio_hub.Hub):
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any,
                              **kwargs: Any) -> Any:
         """Have *cb* called in so many *seconds*; see eventlet's hub."""
-        timer = _task_greenlet.new_timer(seconds, cb, *args, **kwargs)
-        self.add_timer(timer)
+        timer: Any = None
+        if args and getattr(cb, '__name__', None) == 'throw':
+            timer = _task_greenlet.throw_timer(seconds, cb, args)
+        if timer is None:
+            timer = _PlainTimer(seconds, cb, args, kwargs)
+        # As add_timer() does.
+        when = self.clock() + seconds
+        if seconds:
+            self.next_timers.append((when, timer))
+        else:
+            self._soon.append((when, timer))
         return timer
 
     def schedule_call_threadsafe(self, seconds: float, cb: Any, *args: Any,
@@ -122,6 +151,14 @@ class TimersHub(asyncio_hub.Hub):
             self._soon.append((when, timer))
         return when
 
+    def call_next(self, method: Any) -> None:
+        """Have a bound method called in the next turn.
+
+        As with ``schedule_call_global(0, method)``, but it cannot be
+        cancelled, and takes 300 ns less.
+        """
+        self._soon.append((self.clock(), method))
+
     def get_timers_count(self) -> int:
         """Return how many timers there are, canceled ones included."""
         return len(self._soon) + len(self.timers) + len(self.next_timers)
@@ -133,6 +170,8 @@ class TimersHub(asyncio_hub.Hub):
         may be under way.
         """
         self.timers_canceled += 1
+        if self.timers_canceled < 500:
+            return
         count = self.get_timers_count()
         if count > 1000 and count / 2 <= self.timers_canceled:
             self.timers_canceled = 0
@@ -154,9 +193,40 @@ class TimersHub(asyncio_hub.Hub):
                 # its deputy that is finished now.
                 break
             due, timer = soon.popleft()
-            while timers and timers[0][0] <= due:
-                self._fire(heapq.heappop(timers)[1])
-            self._fire(timer)
+            if timers:
+                while timers and timers[0][0] <= due:
+                    self._fire(heapq.heappop(timers)[1])
+            kind = type(timer)
+            if kind is not _METHOD and (
+                    kind is not _PlainTimer or timer.called):
+                self._fire(timer)
+                continue
+            # What _fire() and Timer.__call__() do, without calling them: that
+            # would take 150 ns of the 2 us of a sleep(0).
+            try:
+                if kind is _METHOD:
+                    timer()
+                    if self.woken_parks:
+                        self.step_parks()
+                    continue
+                timer.called = True
+                call, args, kwargs = timer.tpl
+                try:
+                    if args or kwargs:
+                        call(*args, **kwargs)
+                    else:
+                        call()
+                finally:
+                    try:
+                        del timer.tpl
+                    except AttributeError:
+                        pass
+                if self.woken_parks:
+                    self.step_parks()
+            except self.SYSTEM_EXCEPTIONS:
+                raise
+            except BaseException:
+                self.squelch_timer_exception(timer, sys.exc_info())
         while timers and timers[0][0] <= when:
             self._fire(heapq.heappop(timers)[1])
 
@@ -172,3 +242,12 @@ class TimersHub(asyncio_hub.Hub):
             raise
         except BaseException:
             self.squelch_timer_exception(timer, sys.exc_info())
+
+    def squelch_timer_exception(self, timer: Any, exc_info: Any) -> None:
+        """Print what a timer has raised; see eventlet's hub."""
+        # When a loop ends, it cancels its tasks. With that ends who waits for
+        # one by eventlet.asyncio.spawn_for_awaitable(), and nobody wants to
+        # know.
+        if not (self.loop.is_ending and issubclass(
+                exc_info[0], self._asyncio.CancelledError)):
+            super().squelch_timer_exception(timer, exc_info)

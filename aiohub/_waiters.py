@@ -35,6 +35,7 @@ from aiohub import exceptions
 
 _allocate_lock = _native.threading.Lock
 _getcurrent = greenlet.getcurrent
+_current_hub = _eventlet.current_hub
 
 
 class GreenWaiter:
@@ -52,7 +53,7 @@ class GreenWaiter:
     """
 
     __slots__ = ('woken', 'answer', 'error', 'item', 'block', '_hub',
-                 '_green', '_loop')
+                 '_green')
 
     item: Any
 
@@ -63,12 +64,6 @@ class GreenWaiter:
         self.error: Any = None
         self._hub = hub
         self._green: Any = None
-        self._loop: Any = None
-        if (not hasattr(hub, 'schedule_call_threadsafe')
-                and _lifetime.has_hubs()):
-            # It had this hub before aiohub was switched on in the main
-            # thread. A loop beside it is a thread-safe way in.
-            self._loop = _green_loop.get_loop()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is woken; not again after that.
@@ -99,15 +94,11 @@ class GreenWaiter:
         """
         self.woken = True
         hub = self._hub
-        if hub is _eventlet.current_hub():
-            hub.schedule_call_global(0, self._resume)
+        if hub is _current_hub():
+            hub.call_next(self._resume)
             return True
         try:
-            if self._loop is None:
-                hub.schedule_call_threadsafe(0, self._resume)
-            else:
-                self._loop.call_soon_threadsafe(
-                    hub.schedule_call_global, 0, self._resume)
+            hub.schedule_call_threadsafe(0, self._resume)
         except (exceptions.HubClosedError, RuntimeError):
             return False
         return True
@@ -132,6 +123,35 @@ class GreenWaiter:
             green.give_error(*self.error)
         else:
             green.switch()
+
+
+class OtherGreenWaiter(GreenWaiter):
+    """A greenlet of a thread that has another hub.
+
+    It had that before aiohub was switched on in the main thread. A loop beside
+    it is a thread-safe way in.
+    """
+
+    __slots__ = ('_loop',)
+
+    def __init__(self, hub: Any) -> None:
+        super().__init__(hub)
+        self._loop: Any = (
+            _green_loop.get_loop() if _lifetime.has_hubs() else None)
+
+    def wake(self) -> bool:
+        self.woken = True
+        call = self._hub.schedule_call_global
+        if self._hub is _current_hub():
+            call(0, self._resume)
+            return True
+        if self._loop is None:
+            return False  # no aiohub hub was there: nothing is thread-safe
+        try:
+            self._loop.call_soon_threadsafe(call, 0, self._resume)
+        except RuntimeError:
+            return False
+        return True
 
 
 class NativeWaiter:
@@ -174,13 +194,15 @@ Waiter = GreenWaiter | NativeWaiter
 
 def new() -> Waiter:
     """Return what the calling greenlet, or thread, is to wait with."""
-    hub = _eventlet.current_hub()
+    hub = _current_hub()
     if hub is None:
         threading = _native.threading
         if threading.get_ident() != threading.main_thread().ident:
             return NativeWaiter()
         hub = hubs.get_hub()
-    return GreenWaiter(hub)
+    if hasattr(hub, 'call_next'):
+        return GreenWaiter(hub)
+    return OtherGreenWaiter(hub)
 
 
 def call_in_hub_of(green: greenlet.greenlet, function: Any,

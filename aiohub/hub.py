@@ -54,6 +54,10 @@ _getcurrent = greenlet.getcurrent
 # Not what HubGreenlet makes of it.
 _switch = greenlet.greenlet.switch
 
+#: For how many seconds green threads may let each other run, at most, before
+#: the loop gets a turn for which it has no work that is known.
+MOMENT = 0.0005
+
 
 def is_available() -> bool:
     """Return whether this system can run the hub; eventlet asks.
@@ -171,6 +175,18 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             timeout = 0
         self.greenlet = self.loop_greenlet
         events = self.turn_of_green_side(timeout)
+        if self._soon and timeout != 0:
+            # There was nothing for the loop to do. As long as there is not,
+            # green threads go on without a turn of the loop, which takes half
+            # as long as one of theirs. But only for a while: the loop may
+            # have got a timer.
+            until = self._fired + (
+                MOMENT if timeout is None or timeout > MOMENT else timeout)
+            ready = self.loop.ready
+            soon = self._soon
+            while (soon and not events and not ready
+                   and self._fired < until and not self.stopping):
+                events = self.turn_of_green_side(0)
         # Callbacks come next.
         self.greenlet = self._standstill.front
         return events
@@ -182,19 +198,21 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         if self.woken_parks:
             self.step_parks()
         while self.closed:
-            self._close_one()
+            self.close_next()
         if self.is_asked:
             self.take_asked()
         if self.next_timers:
             self.prepare_timers()
-        if self._soon:
-            timeout = 0
-        elif self.timers:
+        if self.timers and not self._soon:
             delay = self.timers[0][0] - self.clock()
             if timeout is None or delay < timeout:
                 timeout = delay if delay > 0 else 0
         try:
-            events = self.do_poll(timeout)
+            if self._soon:
+                # Not by do_poll(): that takes 60 ns more.
+                events = self._selector.poll.poll(0)
+            else:
+                events = self.do_poll(timeout)
         except InterruptedError:
             # A signal handler ended the poll (oslo.service's does); what the
             # poll had found may be lost with it.
@@ -207,10 +225,13 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             if self.is_asked:
                 # What has woken the poll, most likely.
                 self.take_asked()
+        self._fired = self.clock()
         if self._soon or self.timers:
-            self.fire_timers(self.clock())
+            self.fire_timers(self._fired)
         if self.debug_blocking:
             self.block_detect_post()
+        if not events:
+            return []
         # Now, not before: green threads may have unregistered some of it.
         return list(self._selector.asyncio_events(events))
 
@@ -229,14 +250,6 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         """
         return self._selector.poll.poll(timeout)
 
-    def _close_one(self) -> None:
-        try:
-            self.close_one()
-        except self.SYSTEM_EXCEPTIONS:
-            raise
-        except BaseException:
-            self.squelch_generic_exception(sys.exc_info())
-
     # -- waiting
 
     def switch(self) -> Any:
@@ -245,7 +258,10 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         :returns: What it is woken with.
         """
         current = _getcurrent()
-        if (current.parent is not self.greenlet
+        hub = self.greenlet
+        parent = current.parent
+        # The main greenlet has no parent.
+        if ((parent is not hub and parent is not None)
                 or type(current) is _task_greenlet.TaskGreenlet):
             driver = _task_greenlet.driver_of(current)
             if driver is not None and driver.can_wait():
@@ -255,13 +271,13 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
                     'Cannot switch to MAINLOOP from MAINLOOP')
                 return self._standstill.wait(current)
             hub = self.living_greenlet()
-            if current.parent is not None:  # the main greenlet cannot have one
-                with contextlib.suppress(ValueError):  # it would be a cycle
-                    current.parent = hub
+            with contextlib.suppress(ValueError):  # it would be a cycle
+                current.parent = hub
         switch_out = getattr(current, 'switch_out', None)
         if switch_out is not None:
             self._call_switch_out(switch_out)
-        return _switch(self.living_greenlet())
+            hub = self.living_greenlet()
+        return _switch(self.living_greenlet() if hub.dead else hub)
 
     def _call_switch_out(self, switch_out: Any) -> None:
         try:
@@ -296,15 +312,6 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
 
     def _schedule_nothing(self, *_: Any) -> None:
         del self.schedule_call_global
-
-    def squelch_timer_exception(self, timer: Any, exc_info: Any) -> None:
-        """Print what a timer has raised; see eventlet's hub."""
-        # When a loop ends, it cancels its tasks. With that ends who waits for
-        # one by eventlet.asyncio.spawn_for_awaitable(), and nobody wants to
-        # know.
-        if not (self.loop.is_ending and issubclass(
-                exc_info[0], self._asyncio.CancelledError)):
-            super().squelch_timer_exception(timer, exc_info)
 
     # -- while the loop stands still
 

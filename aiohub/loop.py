@@ -21,6 +21,7 @@ forked child. On the aiohub hub its selector is the hub.
 import asyncio
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import logging
 from typing import Any
@@ -76,6 +77,8 @@ def _not_logging() -> Iterator[None]:
     finally:
         _silent_threads.discard(ident)
 
+
+_SOMETHING = (None,)
 
 _NOT_YOURS = (
     'The hub of this thread runs its event loop, and nobody else can. Call '
@@ -250,6 +253,16 @@ class EventLoop(_signals.SignalsLoop):
         of its self-pipe.
         """
         self._write_to_self()  # type: ignore[attr-defined]
+
+    @property
+    def ready(self) -> Sequence[object]:
+        """What the loop is to call in this turn: something, or nothing.
+
+        Private to asyncio, which lets nobody ask. Without it there is always
+        something.
+        """
+        ready: Sequence[object] = getattr(self, '_ready', _SOMETHING)
+        return ready
 
     def read_wakeups(self, fd: int) -> bool:
         """Read what has woken the poll, while the loop stands still.

@@ -344,6 +344,98 @@ def loop_of_the_thread() -> None:
     eventlet.sleep(0)
 
 
+def a_spinning_green_thread_holds_nobody_up() -> None:
+    """Turns of the hub without the loop end when that has something to do."""
+    spins = 0
+    stop: list[None] = []
+
+    def spin() -> None:
+        nonlocal spins
+        while not stop:
+            spins += 1
+            eventlet.sleep(0)
+
+    spinning = eventlet.spawn(spin)
+    for _ in range(3):
+        eventlet.sleep(0)
+    # That is private to asyncio; without it there is always something.
+    assert not hub.loop.ready
+    told: list[int] = []
+    before = spins
+    hub.loop.call_soon(lambda: told.append(spins))
+    while not told:
+        eventlet.sleep(0)
+    assert told[0] - before <= 3, (told, before)
+
+    left, right = pair()
+
+    def read() -> None:
+        told.append(spins)
+        hub.loop.remove_reader(left)
+
+    hub.loop.add_reader(left, read)
+    eventlet.sleep(0)
+    before = spins
+    right.send(b'x')
+    while len(told) < 2:
+        eventlet.sleep(0)
+    assert told[1] - before <= 3, (told, before)
+
+    waiting = eventlet.spawn(wait_read, left.fileno())
+    before = spins
+    assert waiting.wait() == 'ready'
+    assert spins - before <= 5, (spins, before)
+    left.close()
+    right.close()
+
+    # Nothing but the spinning wakes the hub before they are due.
+    for delay in (0, 0.001):
+        done = event.Event()
+        hub.loop.call_later(delay, done.send)
+        done.wait()
+        done = event.Event()
+        hub.schedule_call_global(delay, done.send)
+        done.wait()
+    done = event.Event()
+    patcher.original('threading').Thread(
+        target=hub.loop.call_soon_threadsafe, args=[done.send]).start()
+    done.wait()
+    stop.append(None)
+    spinning.wait()
+
+
+def ready_callbacks_hold_nobody_up() -> None:
+    """1,000 of them, over and over: each turn of the loop is one of the hub.
+    """
+    calls = 0
+    stop: list[None] = []
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+        if not stop:
+            hub.loop.call_soon(call)
+
+    for _ in range(1000):
+        hub.loop.call_soon(call)
+    eventlet.sleep(0)
+    before = calls
+    done = event.Event()
+    hub.schedule_call_global(0, lambda: done.send(calls))
+    assert done.wait() - before <= 1000
+    left, right = pair()
+    waiting = eventlet.spawn(wait_read, left.fileno())
+    eventlet.sleep(0)
+    before = calls
+    right.send(b'x')
+    assert waiting.wait() == 'ready'
+    # One turn until it is ready, one in which wait() is told.
+    assert calls - before <= 2000, (calls, before)
+    left.close()
+    right.close()
+    stop.append(None)
+
+
 for check in (lost_events, removed_in_the_turn,
               changed_for_asyncio_in_the_turn,
               failing_listener_of_shared_fd,
@@ -351,7 +443,8 @@ for check in (lost_events, removed_in_the_turn,
               one_of_two_on_a_closed_fd_leaves, leaving_with_a_closed_fd,
               failing_timers, neither_world_waits_for_the_other,
               errors_alone, running_twice, blocking_detection,
-              loop_of_the_thread):
+              loop_of_the_thread, a_spinning_green_thread_holds_nobody_up,
+              ready_callbacks_hold_nobody_up):
     try:
         check()
     except BaseException:
