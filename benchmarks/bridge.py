@@ -1,0 +1,184 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""From green code to coroutines, and back.
+
+The other candidates are eventlet's functions for that on its asyncio hub, and
+asyncio-gevent's.
+"""
+
+import asyncio
+
+import comparing
+
+ASYNCIO = "eventlet's asyncio"
+
+
+async def _at_once():
+    return 1
+
+
+async def _once():
+    await asyncio.sleep(0)
+    return 1
+
+
+async def _sleeps():
+    await asyncio.sleep(1e-6)
+    return 1
+
+
+def _nothing():
+    return 1
+
+
+def _green_waits(name, coroutine):
+    """A row: green code waits for a coroutine."""
+    @comparing.row(name, 'aiohub', ASYNCIO, 10)
+    def aiohub_waits(loops):
+        import aiohub
+
+        start = comparing.clock()
+        for _ in range(loops * 10):
+            aiohub.await_(coroutine())
+        return comparing.clock() - start
+
+    @comparing.row(name, 'eventlet and asyncio')
+    def eventlet_waits(loops):
+        from eventlet.asyncio import spawn_for_awaitable
+
+        start = comparing.clock()
+        for _ in range(loops * 10):
+            spawn_for_awaitable(coroutine()).wait()
+        return comparing.clock() - start
+
+    @comparing.row(name, 'gevent and asyncio')
+    def gevent_waits(loops):
+        import asyncio_gevent
+
+        # Within a loop that runs it waits for ever.
+        start = comparing.clock()
+        for _ in range(loops * 10):
+            green = asyncio_gevent.future_to_greenlet(coroutine())
+            green.start()
+            green.get()
+        return comparing.clock() - start
+
+
+_green_waits('await_(), at once', _at_once)
+_green_waits('await_(), suspends once', _once)
+_green_waits('await_(), sleeps', _sleeps)
+
+
+def _in_coroutine(way, wait):
+    """Return what measures a coroutine that waits for green code."""
+    async def work(loops):
+        start = comparing.clock()
+        for _ in range(loops * 10):
+            await wait()
+        return comparing.clock() - start
+
+    if way == 'eventlet and asyncio':
+        def measure(loops):
+            from eventlet.asyncio import spawn_for_awaitable
+
+            return spawn_for_awaitable(work(loops)).wait()
+
+        return measure
+    if way == 'gevent and asyncio':
+        return lambda loops: asyncio.run(work(loops))
+    return work
+
+
+def _aiohub_spawn():
+    import aiohub
+    import eventlet
+
+    return aiohub.greenlet_to_future(eventlet.spawn(_nothing))
+
+
+def _spawn_for_asyncio():
+    """eventlet has nothing to await a green thread with: link a future."""
+    import eventlet
+
+    future = asyncio.get_running_loop().create_future()
+    eventlet.spawn(_nothing).link(
+        lambda green: future.set_result(green.wait()))
+    return future
+
+
+def _gevent_spawn():
+    import asyncio_gevent
+    import gevent
+
+    return asyncio_gevent.greenlet_to_future(gevent.spawn(_nothing))
+
+
+def _aiohub_sync_to_async():
+    import aiohub
+
+    return aiohub.sync_to_async(_nothing)()
+
+
+def _gevent_sync_to_async():
+    import asyncio_gevent
+
+    return asyncio_gevent.sync_to_async(_nothing)()
+
+
+for _name, _waits in {
+    'await of a green thread': {
+        'aiohub': _aiohub_spawn,
+        'eventlet and asyncio': _spawn_for_asyncio,
+        'gevent and asyncio': _gevent_spawn,
+    },
+    'sync_to_async()': {
+        'aiohub': _aiohub_sync_to_async,
+        'eventlet and asyncio': _spawn_for_asyncio,
+        'gevent and asyncio': _gevent_sync_to_async,
+    },
+}.items():
+    for _way, _wait in _waits.items():
+        comparing.row(_name, _way, ASYNCIO, 10)(_in_coroutine(_way, _wait))
+
+
+@comparing.row('from_thread.run()', 'aiohub', 'asyncio', 10)
+def from_thread(loops):
+    import aiohub
+    from eventlet import tpool
+
+    aiohub.get_loop()
+
+    def work():
+        start = comparing.clock()
+        for _ in range(loops * 10):
+            aiohub.from_thread.run(_at_once)
+        return comparing.clock() - start
+
+    return tpool.execute(work)
+
+
+@comparing.row('from_thread.run()', 'asyncio')
+async def from_thread_asyncio(loops):
+    loop = asyncio.get_running_loop()
+
+    def work():
+        start = comparing.clock()
+        for _ in range(loops * 10):
+            asyncio.run_coroutine_threadsafe(_at_once(), loop).result()
+        return comparing.clock() - start
+
+    return await asyncio.to_thread(work)
+
+
+if __name__ == '__main__':
+    comparing.main()

@@ -1,0 +1,306 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Compares aiohub with what else there is, one subject in each file.
+
+A subject has rows, and a row a function for each way to write the same thing:
+with eventlet, with asyncio, with gevent, or across two of these. A candidate
+is what runs them. Each round measures every candidate of a row once, in a new
+process, one right after the other, and in another order each time: a machine
+that gets slower or faster does so for all. What counts is how many times as
+fast the candidate is as the base of the row in the same round: the median of
+the rounds, and how far apart they are.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Callable
+import importlib
+import inspect
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+from typing import NamedTuple
+import warnings
+
+import pyperf
+
+HERE = pathlib.Path(__file__).resolve().parent
+#: Seconds that a value takes at least.
+LONG = 0.1
+#: What to measure with where nobody waits for anything: CPU time, since others
+#: may use the machine, too.
+clock = time.process_time
+
+
+# -- candidates
+
+class Candidate(NamedTuple):
+    """What runs a row.
+
+    :ivar ways: The ways to write a row that it can run, the best first.
+    :ivar hub: What ``EVENTLET_HUB`` is for it.
+    :ivar needs: The module that it needs.
+    """
+
+    ways: tuple[str, ...]
+    hub: str = ''
+    needs: str = ''
+
+
+CANDIDATES = {
+    'aiohub': Candidate(('aiohub', 'eventlet', 'asyncio'), 'aiohub.hub'),
+    'aiohub, tasks not green': Candidate(
+        ('aiohub', 'eventlet', 'asyncio'), 'aiohub.hub'),
+    'epolls': Candidate(('eventlet',), 'epolls'),
+    "eventlet's asyncio": Candidate(
+        ('eventlet and asyncio', 'eventlet'), 'asyncio'),
+    'asyncio': Candidate(('asyncio',)),
+    'uvloop': Candidate(('asyncio',), needs='uvloop'),
+    'gevent': Candidate(('gevent',), needs='gevent'),
+    'asyncio-gevent': Candidate(
+        ('gevent and asyncio',), needs='asyncio_gevent'),
+}
+
+
+def _run_coroutine(name: str, coroutine: Any) -> Any:
+    if name.startswith('aiohub'):
+        import aiohub
+
+        return aiohub.await_(coroutine)
+    if name == 'uvloop':
+        return importlib.import_module('uvloop').run(coroutine)
+    return asyncio.run(coroutine)
+
+
+# -- rows
+
+class Row:
+    """What is measured.
+
+    :ivar name: What the table says.
+    :ivar base: The candidate that the others are compared with.
+    :ivar count: How many of it one loop of a function makes.
+    :ivar unit: Of what the functions return: ``second``, ``byte``, or
+        ``integer``. Less is better.
+    :ivar repeats: Whether the functions take a number of loops and return
+        the time of all. The others measure once.
+    :ivar functions: Ways to write it, and functions.
+    """
+
+    def __init__(self, name: str, base: str, count: int, unit: str,
+                 repeats: bool) -> None:
+        self.name = name
+        self.base = base
+        self.count = count
+        self.unit = unit
+        self.repeats = repeats
+        self.functions: dict[str, Callable[..., Any]] = {}
+
+    def function(self, candidate: str) -> Callable[..., Any] | None:
+        """Return what a candidate runs, if it can."""
+        for way in CANDIDATES[candidate].ways:
+            if way in self.functions:
+                return self.functions[way]
+        return None
+
+
+_rows: dict[str, Row] = {}
+
+Function = Callable[..., Any]
+
+
+def row(name: str, way: str, base: str = 'epolls', count: int = 1,
+        unit: str = 'second', repeats: bool = True,
+        ) -> Callable[[Function], Function]:
+    """Decorator: the function measures a row, written in one way.
+
+    It is called with a number of loops and returns how many seconds they
+    took. A coroutine function runs in the loop of the candidate.
+    """
+    def add(function: Function) -> Function:
+        _rows.setdefault(name, Row(name, base, count, unit, repeats))
+        _rows[name].functions[way] = function
+        return function
+
+    return add
+
+
+# -- measuring, in a process for that
+
+def _measure(args: argparse.Namespace) -> None:
+    warnings.simplefilter('ignore')
+    one = _rows[args.row]
+    name = args.worker
+    if name == 'aiohub, tasks not green':
+        from aiohub import tasks
+
+        tasks.enabled = False
+    if name == 'asyncio-gevent':
+        # As its documentation tells.
+        importlib.import_module('gevent.monkey').patch_all()
+        asyncio.set_event_loop_policy(importlib.import_module(
+            'asyncio_gevent').EventLoopPolicy())
+    function = one.function(name)
+    assert function is not None
+
+    def measure(*loops: int) -> float:
+        result: Any = function(*loops)
+        if inspect.iscoroutine(result):
+            result = _run_coroutine(name, result)
+        return float(result)
+
+    if not one.repeats:
+        loops = 1
+        values = [measure() for _ in range(args.values)]
+    else:
+        loops = args.loops
+        if not loops:
+            loops = 1
+            while measure(loops) < LONG:
+                loops *= 2
+        measure(loops)  # fills caches
+        values = [measure(loops) / loops / one.count
+                  for _ in range(args.values)]
+    metadata = {'name': '%s: %s' % (one.name, name), 'loops': loops,
+                'unit': one.unit, 'inner_loops': one.count}
+    # A value must be more than nothing.
+    run = pyperf.Run([max(value, 1e-12) for value in values],
+                     metadata=metadata)
+    pyperf.BenchmarkSuite([pyperf.Benchmark([run])]).dump(args.output)
+
+
+def _measured(one: Row, candidate: str, loops: int,
+              args: argparse.Namespace) -> pyperf.Benchmark:
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(
+        [str(HERE.parent), os.environ.get('PYTHONPATH', '')])}
+    env.pop('EVENTLET_HUB', None)
+    if CANDIDATES[candidate].hub:
+        env['EVENTLET_HUB'] = CANDIDATES[candidate].hub
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'value.json')
+        subprocess.run(
+            [sys.executable, sys.argv[0], '--worker', candidate, '--row',
+             one.name, '--loops', str(loops), '--values', str(args.values),
+             '--output', path], env=env, check=True)
+        return pyperf.Benchmark.load(path)
+
+
+# -- comparing
+
+def _candidates_of(one: Row) -> list[str]:
+    return [
+        name for name, candidate in CANDIDATES.items()
+        if one.function(name) is not None and (
+            not candidate.needs
+            or importlib.util.find_spec(candidate.needs) is not None)]
+
+
+def _say(text: str) -> None:
+    sys.stderr.write('[%s] %s\n' % (time.strftime('%T'), text))
+
+
+def _compare(one: Row, args: argparse.Namespace) -> list[pyperf.Benchmark]:
+    names = _candidates_of(one)
+    found: dict[str, pyperf.Benchmark] = {}
+    for number in range(args.rounds):
+        # Whoever comes first finds the machine as the row before left it.
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            _say('%s: %s, round %d of %d'
+                 % (one.name, name, number + 1, args.rounds))
+            loops = args.loops
+            if name in found:
+                loops = found[name].get_total_loops() // one.count
+            result = _measured(one, name, loops, args)
+            if name in found:
+                found[name].add_runs(result)
+            else:
+                found[name] = result
+    return [found[name] for name in names]
+
+
+def medians(benchmark: pyperf.Benchmark) -> list[float]:
+    """Return what was measured in each round."""
+    return [statistics.median(run.values) for run in benchmark.get_runs()]
+
+
+def ratios(base: pyperf.Benchmark, other: pyperf.Benchmark) -> list[float]:
+    """Return how many times as fast *other* was, in each round."""
+    return [one / two for one, two in zip(
+        medians(base), medians(other), strict=True)]
+
+
+def table(suite: pyperf.BenchmarkSuite) -> list[tuple[str, ...]]:
+    """Return rows of a table: names, value, ratio to the base, range."""
+    lines = []
+    for one in _rows.values():
+        found = {name: suite.get_benchmark('%s: %s' % (one.name, name))
+                 for name in CANDIDATES
+                 if '%s: %s' % (one.name, name)
+                 in suite.get_benchmark_names()}
+        for name, benchmark in found.items():
+            cells = [one.name, name, benchmark.format_value(
+                statistics.median(medians(benchmark)))]
+            if one.base in found and name != one.base:
+                all_ratios = ratios(found[one.base], benchmark)
+                cells += ['%.2f' % statistics.median(all_ratios),
+                          '%.2f to %.2f' % (
+                              min(all_ratios), max(all_ratios))]
+            elif name == one.base:
+                cells += ['1', '']
+            else:
+                cells += ['', '']
+            lines.append(tuple(cells))
+    return lines
+
+
+def main() -> None:
+    """Measure the rows of the file that calls it."""
+    parser = argparse.ArgumentParser(
+        description=sys.modules['__main__'].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('rows', nargs='*', help='rows with this in the name')
+    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--values', type=int, default=3,
+                        help='values of a candidate in each round')
+    parser.add_argument('--quick', action='store_true',
+                        help='only see that the functions run')
+    parser.add_argument('--output', help='where to write the values, as JSON')
+    for hidden in ('worker', 'row'):
+        parser.add_argument('--' + hidden, help=argparse.SUPPRESS)
+    parser.add_argument('--loops', type=int, default=0,
+                        help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        _measure(args)
+        return
+    if args.quick:
+        args.rounds = args.values = args.loops = 1
+    suite = pyperf.BenchmarkSuite([
+        benchmark for one in _rows.values()
+        if not args.rows or any(part in one.name for part in args.rows)
+        for benchmark in _compare(one, args)])
+    if args.output:
+        suite.dump(args.output, replace=True)
+    print('%-28s %-26s %12s %6s  %s' % (
+        '', '', 'median', 'ratio', 'range'))
+    before = ''
+    for name, *cells in table(suite):
+        print('%-28s %-26s %12s %6s  %s' % (
+            '' if name == before else name, *cells))
+        before = name
