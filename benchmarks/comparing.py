@@ -24,7 +24,9 @@ the rounds, and how far apart they are.
 import argparse
 import asyncio
 from collections.abc import Callable
-import importlib
+import contextlib
+import importlib.metadata
+import importlib.util
 import inspect
 import os
 import pathlib
@@ -42,6 +44,11 @@ import pyperf
 HERE = pathlib.Path(__file__).resolve().parent
 #: Seconds that a value takes at least.
 LONG = 0.1
+#: What is kept of what pyperf knows of a machine.
+METADATA = ('cpu_count', 'cpu_model_name', 'platform', 'python_version')
+#: Whose versions are noted.
+PACKAGES = ('aiohub', 'eventlet', 'greenlet', 'gevent', 'uvloop',
+            'asyncio-gevent')
 #: What to measure with where nobody waits for anything: CPU time, since others
 #: may use the machine, too.
 clock = time.process_time
@@ -124,6 +131,11 @@ _rows: dict[str, Row] = {}
 Function = Callable[..., Any]
 
 
+def rows() -> list[Row]:
+    """Return the rows of the files that were imported."""
+    return list(_rows.values())
+
+
 def row(name: str, way: str, base: str = 'epolls', count: int = 1,
         unit: str = 'second', repeats: bool = True,
         ) -> Callable[[Function], Function]:
@@ -176,11 +188,16 @@ def _measure(args: argparse.Namespace) -> None:
         measure(loops)  # fills caches
         values = [measure(loops) / loops / one.count
                   for _ in range(args.values)]
-    metadata = {'name': '%s: %s' % (one.name, name), 'loops': loops,
-                'unit': one.unit, 'inner_loops': one.count}
     # A value must be more than nothing.
-    run = pyperf.Run([max(value, 1e-12) for value in values],
-                     metadata=metadata)
+    values = [max(value, 1e-12) for value in values]
+    machine = pyperf.Run(values).get_metadata()
+    metadata = {key: machine[key] for key in METADATA if key in machine}
+    metadata |= {'name': '%s: %s' % (one.name, name), 'loops': loops,
+                 'unit': one.unit, 'inner_loops': one.count}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            metadata[package] = importlib.metadata.version(package)
+    run = pyperf.Run(values, metadata=metadata, collect_metadata=False)
     pyperf.BenchmarkSuite([pyperf.Benchmark([run])]).dump(args.output)
 
 
@@ -297,10 +314,10 @@ def main() -> None:
         for benchmark in _compare(one, args)])
     if args.output:
         suite.dump(args.output, replace=True)
-    print('%-28s %-26s %12s %6s  %s' % (
+    print('%-34s %-24s %12s %6s  %s' % (
         '', '', 'median', 'ratio', 'range'))
     before = ''
     for name, *cells in table(suite):
-        print('%-28s %-26s %12s %6s  %s' % (
+        print('%-34s %-24s %12s %6s  %s' % (
             '' if name == before else name, *cells))
         before = name

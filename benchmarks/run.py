@@ -14,7 +14,7 @@
 
 ::
 
-    python benchmarks/all.py [--quick] [--output DIRECTORY] [SUBJECT...]
+    python benchmarks/run.py [--quick] [--output DIRECTORY] [SUBJECT...]
 """
 
 import argparse
@@ -23,7 +23,8 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SUBJECTS = ('switching', 'sockets', 'timers', 'bridge')
+SUBJECTS = ('switching', 'sockets', 'timers', 'bridge', 'wsgi', 'aio_http',
+            'latency', 'idle', 'startup')
 
 
 def main() -> int:

@@ -1,0 +1,100 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Requests to eventlet.wsgi: the CPU time that the server takes for each.
+
+The client is a process of its own with blocking sockets, ten at once, which
+keeps its connections or makes one for each request.
+"""
+
+import subprocess
+import sys
+
+import comparing
+
+CLIENTS, REQUESTS = 10, 20
+
+CLIENT = '''
+import socket
+import sys
+import threading
+
+port, clients, loops, keeps = map(int, sys.argv[1:])
+REQUEST = b'GET / HTTP/1.1\\r\\nHost: localhost\\r\\n%s\\r\\n' % (
+    b'' if keeps else b'Connection: close\\r\\n')
+
+def read(file):
+    length = 0
+    while (line := file.readline()) != b'\\r\\n':
+        assert line
+        if line.lower().startswith(b'content-length:'):
+            length = int(line.split(b':')[1])
+    assert file.read(length) == b'Hello\\n'
+
+def connect():
+    sock = socket.create_connection(('127.0.0.1', port))
+    return sock, sock.makefile('rb')
+
+def work():
+    sock = None
+    for _ in range(loops):
+        if sock is None:
+            sock, file = connect()
+        sock.sendall(REQUEST)
+        read(file)
+        if not keeps:
+            file.close()
+            sock.close()
+            sock = None
+
+threads = [threading.Thread(target=work) for _ in range(clients)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+print('done')
+'''
+
+
+def _serve(loops, keeps):
+    import eventlet
+    from eventlet import greenio
+    from eventlet import wsgi
+
+    def application(environ, start_response):
+        start_response('200 OK', [('Content-Length', '6')])
+        return [b'Hello\n']
+
+    listener = eventlet.listen(('127.0.0.1', 0))
+    server = eventlet.spawn(wsgi.server, listener, application,
+                            log_output=False)
+    start = comparing.clock()
+    client = subprocess.Popen(
+        [sys.executable, '-c', CLIENT, str(listener.getsockname()[1]),
+         str(CLIENTS), str(loops * REQUESTS), str(int(keeps))],
+        stdout=subprocess.PIPE)
+    with greenio.GreenPipe(client.stdout, 'rb') as pipe:
+        assert pipe.read() == b'done\n'
+    took = comparing.clock() - start
+    client.wait()
+    server.kill()
+    listener.close()
+    return took
+
+
+for _keeps in (True, False):
+    comparing.row('WSGI, %s' % ('keep-alive' if _keeps else 'no keep-alive'),
+                  'eventlet', count=CLIENTS * REQUESTS)(
+        lambda loops, keeps=_keeps: _serve(loops, keeps))
+
+if __name__ == '__main__':
+    comparing.main()
