@@ -13,6 +13,7 @@
 """What the scripts about forks share: places to fork in, and children."""
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
@@ -27,6 +28,9 @@ from eventlet import event
 from eventlet import hubs
 from eventlet import patcher
 from eventlet import tpool
+
+# Where a child crashes, its parent sees only that it did.
+faulthandler.enable()
 
 native_os = patcher.original('os')
 native_socket = patcher.original('socket')
