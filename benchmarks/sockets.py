@@ -76,6 +76,50 @@ for _pairs in (1, 100):
     comparing.row(_name, 'gevent')(_gevent(_pairs))
 
 
+def _fan_out(loops, spawn, wrap):
+    """Ask 100 services at once, and wait for all answers; then again."""
+    def serve(sock):
+        while data := sock.recv(100):
+            sock.sendall(data)
+
+    def ask(sock):
+        sock.sendall(b'x' * 100)
+        return sock.recv(100)
+
+    ends = [[wrap(end) for end in socket.socketpair()] for _ in range(100)]
+    serving = [spawn(serve, right) for _, right in ends]
+    start = comparing.clock()
+    for _ in range(loops):
+        for wait in [spawn(ask, left) for left, _ in ends]:
+            assert wait() == b'x' * 100
+    took = comparing.clock() - start
+    for left, _ in ends:
+        left.close()
+    for wait in serving:
+        wait()
+    return took
+
+
+@comparing.row('fan-out to 100 services', 'eventlet', count=100)
+def fan_out(loops):
+    import eventlet
+    from eventlet import greenio
+
+    return _fan_out(loops, lambda *args: eventlet.spawn(*args).wait,
+                    greenio.GreenSocket)
+
+
+@comparing.row('fan-out to 100 services', 'gevent')
+def fan_out_gevent(loops):
+    import gevent
+    import gevent.socket
+
+    return _fan_out(
+        loops, lambda *args: gevent.spawn(*args).get,
+        lambda end: gevent.socket.socket(
+            end.family, end.type, fileno=end.detach()))
+
+
 @comparing.row('asyncio streams, echo', 'asyncio', 'asyncio', TRIPS)
 async def streams(loops):
     async def serve(reader, writer):
