@@ -234,7 +234,7 @@ def timeout_in_await():
             await asyncio.sleep(0.001)
             log.append('cleaned up')
 
-    timeout = eventlet.Timeout(0.001)
+    timeout = eventlet.Timeout(0.1)
     try:
         aiohub.await_(work())
     except eventlet.Timeout as exc:
@@ -242,7 +242,7 @@ def timeout_in_await():
         assert log == ['cleaned up']
     else:
         raise AssertionError('no Timeout')
-    with eventlet.Timeout(0.001, False):
+    with eventlet.Timeout(0.1, False):
         aiohub.await_(work())
     assert log == ['cleaned up'] * 2
 
