@@ -56,7 +56,10 @@ class Endpoint:
         return await asyncio.to_thread(int, value)
 
     def waits(self, ctxt):
-        self.reached.send()
+        # The acknowledgement may have been lost with the broker, which then
+        # delivers it once more.
+        if not self.reached.ready():
+            self.reached.send()
         return self.opened.wait()
 
 
