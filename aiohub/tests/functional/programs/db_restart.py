@@ -146,7 +146,8 @@ def main_program():
     # Not more than what could be under way twice.
     assert len(there - writers.written) <= 2 * 5 * WRITERS
     for way in ways:
-        assert len(observer.connections(way)) <= way.limit
+        service.until(lambda way=way: (
+            len(observer.connections(way)) <= way.limit))
         way.close()
     observer.close()
     tickers.stop()
