@@ -17,7 +17,8 @@
     python benchmarks/report.py DIRECTORY... --output PAGE
 
 Each directory has what ``run.py --output`` wrote on one Python. *PAGE* is the
-path of the page without ``.rst``; the plot and the data go next to it.
+path of what a page above includes, without ``.inc``; the plot and the data go
+next to it.
 """
 
 import argparse
@@ -38,7 +39,7 @@ matplotlib.rcParams['svg.hashsalt'] = 'aiohub'
 #: What the page compares with the base of each row.
 SHOWN = {'aiohub': 'tab:blue', 'aiohub, tasks not green': 'tab:cyan',
          "eventlet's asyncio": 'tab:orange', 'gevent': 'tab:green',
-         'uvloop': 'tab:olive'}
+         'uvloop': 'tab:olive', 'asyncio-gevent': 'tab:red'}
 
 Ratios = dict[str, dict[str, dict[str, list[float]]]]
 
@@ -51,6 +52,8 @@ def read(directories: list[pathlib.Path]) -> tuple[Ratios, dict[str, str]]:
         for subject in run.SUBJECTS:
             importlib.import_module(subject)
             path = directory / (subject + '.json')
+            if not path.exists():
+                continue
             suite = pyperf.BenchmarkSuite.load(str(path))
             machine |= suite.get_metadata()
             names = suite.get_benchmark_names()
@@ -159,13 +162,15 @@ def main() -> None:
     data = []
     for directory in args.directories:
         for subject in run.SUBJECTS:
-            name = '%s-%s.json' % (subject, directory.name)
-            shutil.copy(directory / (subject + '.json'), target / name)
-            data.append(name)
+            path = directory / (subject + '.json')
+            if path.exists():
+                name = '%s-%s.json' % (subject, directory.name)
+                shutil.copy(path, target / name)
+                data.append('%s/%s' % (target.name, name))
     plot_path = args.output.with_suffix('.svg')
     plot(found, plot_path)
     args.output.with_suffix('.inc').write_text(
-        page(found, machine, plot_path.name, data))
+        page(found, machine, '%s/%s' % (target.name, plot_path.name), data))
 
 
 if __name__ == '__main__':
