@@ -38,7 +38,7 @@ class Unwind(SystemExit):
 
 #: Returns the hub of this thread, or None; makes none.
 #: ``eventlet.hubs.get_hub()`` is the public way, which makes one. Called for
-#: each wait: as a Python function it would take 1.5 times as long.
+#: each wait: as a Python function it would take 62 ns, not 50.
 current_hub: Callable[[], Any] = functools.partial(
     getattr, hubs._threadlocal, 'hub', None)
 

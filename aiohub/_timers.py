@@ -33,7 +33,7 @@ _METHOD = types.MethodType
 
 
 class _PlainTimer(timer_module.Timer):
-    """eventlet's, made in half of the time: arguments are not unpacked."""
+    """eventlet's, made in 150 to 185 ns in place of 230, with arguments."""
 
     def __init__(self, seconds: float, cb: Any, args: tuple[Any, ...],
                  kwargs: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ class TimersHub(asyncio_hub.Hub):
         """Have a bound method called in the next turn.
 
         As with ``schedule_call_global(0, method)``, but it cannot be
-        cancelled, and takes 300 ns less.
+        cancelled, and takes 200 ns less.
         """
         self._soon.append((self.clock(), method))
 
@@ -202,7 +202,7 @@ class TimersHub(asyncio_hub.Hub):
                 self._fire(timer)
                 continue
             # What _fire() and Timer.__call__() do, without calling them: that
-            # would take 150 ns of the 2 us of a sleep(0).
+            # would take 100 ns of the 2 us of a sleep(0).
             try:
                 if kind is _METHOD:
                     timer()

@@ -209,7 +209,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
                 timeout = delay if delay > 0 else 0
         try:
             if self._soon:
-                # Not by do_poll(): that takes 60 ns more.
+                # Not by do_poll(): that takes 25 ns more, of 300.
                 events = self._selector.poll.poll(0)
             else:
                 events = self.do_poll(timeout)
