@@ -228,13 +228,15 @@ def timeout_in_await():
     log = []
 
     async def work():
+        # It fires when this waits, however long the machine takes to begin.
+        hubs.get_hub().schedule_call_global(0, timeout.timer)
         try:
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(0.001)
             log.append('cleaned up')
 
-    timeout = eventlet.Timeout(0.1)
+    timeout = eventlet.Timeout(60)
     try:
         aiohub.await_(work())
     except eventlet.Timeout as exc:
@@ -242,7 +244,7 @@ def timeout_in_await():
         assert log == ['cleaned up']
     else:
         raise AssertionError('no Timeout')
-    with eventlet.Timeout(0.1, False):
+    with eventlet.Timeout(60, False) as timeout:
         aiohub.await_(work())
     assert log == ['cleaned up'] * 2
 

@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator
 from collections.abc import Awaitable
 from collections.abc import Callable
 import contextlib
+import functools
 import resource
 from typing import Any
 import urllib.request
@@ -34,6 +35,7 @@ import cases
 import eventlet
 from eventlet import event
 from eventlet.green.urllib import request as green_request
+from eventlet import hubs
 from eventlet import wsgi
 import green_calls
 
@@ -48,9 +50,6 @@ _urlopen = (urllib.request.urlopen if mode.PATCHED
             else green_request.urlopen)
 listener = eventlet.listen(('127.0.0.1', 0), backlog=2 * REQUESTS)
 GREEN = 'http://127.0.0.1:%d/' % listener.getsockname()[1]
-
-#: In how many seconds 50 requests have begun, on a busy machine too.
-LATER = 1
 
 
 def application(environ: Any, start_response: Any) -> list[bytes]:
@@ -301,28 +300,27 @@ async def failures(server: Server, client: Any) -> None:
 async def clients_that_leave(server: Server, client: Any) -> None:
     """Each leaves in another way; the handlers are cancelled."""
 
+    everybody_waits = asyncio.Event()
+
     async def by_timeout(url: str) -> None:
         with eventlet.Timeout(60) as ours:
             try:
-                with eventlet.Timeout(LATER):
+                with eventlet.Timeout(60) as limit:
+                    when_everybody_waits(
+                        hubs.get_hub().schedule_call_global, 0, limit.timer)
                     await get(client, url)
             except eventlet.Timeout as error:
-                assert error is not ours
+                assert error is limit and error is not ours
 
     async def by_asyncio_timeout(url: str) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LATER):
+            async with asyncio.timeout(None) as limit:
+                when_everybody_waits(limit.reschedule, 0)
                 await get(client, url)
-
-    async def by_timeout_of_the_client(url: str) -> None:
-        timeout = aiohttp.ClientTimeout(total=LATER)
-        with contextlib.suppress(TimeoutError):
-            async with client.get(url, timeout=timeout):
-                pass
 
     async def by_cancel(url: str) -> None:
         task = asyncio.create_task(get(client, url))
-        eventlet.sleep(LATER)
+        await everybody_waits.wait()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
@@ -336,22 +334,43 @@ async def clients_that_leave(server: Server, client: Any) -> None:
             await get(client, url)
 
         task = asyncio.create_task(victim())
-        eventlet.sleep(LATER)
+        await everybody_waits.wait()
         eventlet.kill(greens.pop())
         with contextlib.suppress(asyncio.CancelledError):
             await task
         assert task.cancelled()
 
-    ways = (by_timeout, by_asyncio_timeout, by_timeout_of_the_client,
-            by_cancel, by_kill)
+    leaving: list[Callable[[], object]] = []
+
+    def when_everybody_waits(*call: Any) -> None:
+        leaving.append(functools.partial(*call))
+
+    async def leave(count: int) -> None:
+        # Greenly, in the task: the loop goes on.
+        cases.until(lambda: len(server.begun) == count)
+        everybody_waits.set()
+        for call in leaving:
+            call()
+
+    ways = (by_timeout, by_asyncio_timeout, by_cancel, by_kill)
     kinds = ('green', 'async')
-    await asyncio.gather(*(
+    count = len(ways) * len(kinds) * 5
+    await asyncio.gather(leave(count), *(
         way(server.url + 'wait/' + kind)
         for way in ways for kind in kinds for _ in range(5)))
-    count = len(ways) * len(kinds) * 5
-    assert len(server.begun) == count
-    # Greenly, in the task: the loop goes on.
     cases.until(lambda: len(server.ended) == count)
+
+    async def by_timeout_of_the_client(url: str) -> None:
+        # Nobody else can tell it when; some may leave before they wait.
+        timeout = aiohttp.ClientTimeout(total=cases.SOON)
+        with contextlib.suppress(TimeoutError):
+            async with client.get(url, timeout=timeout):
+                pass
+
+    await asyncio.gather(*(
+        by_timeout_of_the_client(server.url + 'wait/' + kind)
+        for kind in kinds for _ in range(5)))
+    cases.until(lambda: len(server.ended) == len(server.begun))
     # The client works as before.
     texts = await asyncio.gather(*(
         get(client, server.url + 'plain/%d' % n) for n in range(50)))
