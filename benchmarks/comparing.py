@@ -52,6 +52,12 @@ PACKAGES = ('aiohub', 'eventlet', 'greenlet', 'gevent', 'uvloop',
 #: What to measure with where nobody waits for anything: CPU time, since others
 #: may use the machine, too.
 clock = time.process_time
+#: asyncio reads into buffers of 256 KiB. glibc maps and unmaps each of them,
+#: which takes as long as all the rest of a round trip (60 us in place of 28),
+#: until something has freed a larger one: who has done so is a matter of what
+#: was imported.
+MALLOC = {'MALLOC_MMAP_THRESHOLD_': str(1 << 30),
+          'MALLOC_TRIM_THRESHOLD_': str(1 << 30)}
 
 
 # -- candidates
@@ -203,7 +209,7 @@ def _measure(args: argparse.Namespace) -> None:
 
 def _measured(one: Row, candidate: str, loops: int,
               args: argparse.Namespace) -> pyperf.Benchmark:
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(
+    env = {**os.environ, **MALLOC, 'PYTHONPATH': os.pathsep.join(
         [str(HERE.parent), os.environ.get('PYTHONPATH', '')])}
     env.pop('EVENTLET_HUB', None)
     if CANDIDATES[candidate].hub:
