@@ -40,6 +40,7 @@ import weakref
 import greenlet
 
 from aiohub import _eventlet
+from aiohub import _logging
 from aiohub import _native
 
 #: What runs a loop: hubs, and the green threads of loops.
@@ -127,6 +128,7 @@ class _Hooks:
 
     def _after_in_child(self) -> None:
         if self in _hooks:
+            _logging.renew_pipes()
             _eventlet.renew_pool()
             _eventlet.let_main_thread_go()
             own = _own_loops()

@@ -20,10 +20,15 @@ an ``asyncio.Lock``, taken in a task each time, free or not. oslo.log chooses
 while it is imported, by the class of the hub; ours derives from eventlet's
 asyncio hub, but takes several readers.
 
+A forked child has the pipe of its parent, and so have its brothers: who is
+killed while it writes a line takes the byte with it, and all of them wait for
+ever before their next line. Therefore a child gets pipes of its own, as the
+standard handlers have new locks there.
+
 The names used here are private to oslo.log, which has no other way to choose:
-``PipeMutex``, ``_ReallyPipeMutex`` and ``_AsyncioMutex`` of
-``oslo_log.pipe_mutex``. Where they are missing nothing is changed. A test
-notices when they go.
+``PipeMutex``, ``_ReallyPipeMutex``, of which ``rfd``, ``wfd`` and ``owner``,
+and ``_AsyncioMutex`` of ``oslo_log.pipe_mutex``. Where they are missing
+nothing is changed. A test notices when they go.
 """
 
 from collections.abc import Iterator
@@ -34,6 +39,12 @@ import logging
 import sys
 from types import ModuleType
 from typing import Any
+
+from eventlet import patcher
+import greenlet
+
+# Of the patched module, write() would run the hub.
+os = patcher.original('os')
 
 _MODULE = 'oslo_log.pipe_mutex'
 
@@ -93,6 +104,38 @@ def _choose_pipe(module: Any) -> None:
         # Who holds it will release the one that it has taken.
         if isinstance(lock, other) and lock.owner is None:
             handler.createLock()
+
+
+def renew_pipes() -> None:
+    """Give the handlers of a forked child pipes that are not its parent's.
+
+    Called before its poll is made, which may have to wait for these.
+    """
+    module = sys.modules.get(_MODULE)
+    pipe = getattr(module, '_ReallyPipeMutex', None)
+    if pipe is None:
+        return
+    for handler in _handlers():
+        lock: Any = handler.lock
+        # One that another greenlet holds remains shared: if that is of
+        # another thread, only the parent can give the byte back.
+        if isinstance(lock, pipe) and getattr(lock, 'owner', -1) in (
+                None, id(greenlet.getcurrent())):
+            _renew(lock)
+
+
+def _renew(lock: Any) -> None:
+    rfd, wfd = getattr(lock, 'rfd', None), getattr(lock, 'wfd', None)
+    if rfd is None or wfd is None:
+        return  # it is closed
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    if lock.owner is None:
+        os.write(writer, b'-')
+    # With the same numbers, for which others may be waiting.
+    for new, old in ((reader, rfd), (writer, wfd)):
+        os.dup2(new, old, inheritable=False)
+        os.close(new)
 
 
 def _handlers() -> Iterator[logging.Handler]:

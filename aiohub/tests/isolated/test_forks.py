@@ -42,6 +42,11 @@ class TestForks(isolated.ScriptTestCase):
     def test_hooks(self, mode):
         self.run_script('forks_hooks.py', mode)
 
+    # Not on epolls: there the locks are shared.
+    @isolated.in_modes('env-patched', 'setup-patched')
+    def test_logging(self, mode):
+        self.run_script('forks_logging.py', mode)
+
     @isolated.in_modes(*isolated.ON)
     def test_multiprocessing(self, mode):
         self.run_script('forks_multiprocessing.py', mode)
