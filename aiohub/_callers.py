@@ -46,8 +46,7 @@ def waiters_loop(
 ) -> asyncio.AbstractEventLoop:
     """Return the loop of this thread, if the caller can wait for it."""
     loop = own_loop(name, awaitable)
-    current = greenlet.getcurrent()
-    if runs_loop(current, loop):
+    if runs_loop(greenlet.getcurrent(), loop):
         misuse(awaitable, (
             '%s was called in a coroutine or a callback, which cannot wait '
             'greenly: the event loop itself would have to. In a coroutine '
@@ -76,8 +75,9 @@ def awaiters_loop(name: str) -> asyncio.AbstractEventLoop:
 def runs_loop(green: greenlet.greenlet,
               loop: asyncio.AbstractEventLoop) -> bool:
     """Whether *green* runs the callbacks of this thread's loop, or its hub."""
-    return (green is _green_loop.greenlet_of(loop)
-            or green is hubs.get_hub().greenlet)
+    hub = hubs.get_hub()
+    return (green is hub.greenlet
+            or green is _green_loop.greenlet_of(loop, hub))
 
 
 def is_main_thread() -> bool:

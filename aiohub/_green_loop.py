@@ -80,7 +80,8 @@ class GreenEventLoop(loop.EventLoop):
         """Have ``select()`` return soon: there is something new to do."""
         if self._wait is not None:
             self._hub.schedule_call_global(
-                0, self._end_wait, self._wait, greenlet_of(self))
+                0, self._end_wait, self._wait,
+                greenlet_of(self, hubs.get_hub()))
 
     def _end_wait(self, wait: object, runner: greenlet.greenlet) -> None:
         # Something else may have ended it, and there may be another one.
@@ -278,12 +279,14 @@ def has_green_loop(hub: Any) -> bool:
     return hasattr(hub, _RUNNER)
 
 
-def greenlet_of(own: asyncio.AbstractEventLoop) -> greenlet.greenlet | None:
+def greenlet_of(
+    own: asyncio.AbstractEventLoop, hub: Any,
+) -> greenlet.greenlet | None:
     """Return the greenlet that runs callbacks and tasks of *own*.
 
     :param own: The loop of this thread.
+    :param hub: The hub of this thread.
     """
-    hub = hubs.get_hub()
     runner = getattr(hub, _RUNNER, hub)
     if runner.loop is not own:
         return None

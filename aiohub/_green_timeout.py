@@ -34,8 +34,12 @@ _plain: Any = getattr(timeout.Timeout.__exit__, 'aiohub_plain',
 
 
 def _exit(self: timeout.Timeout, typ: Any, value: Any, trace: Any) -> Any:
+    if value is None:
+        # What eventlet's does; to call it takes 60 ns more.
+        self.cancel()
+        return None
     timer = self.timer
-    if value is not None and type(timer) is _task_greenlet.ThrowTimer:
+    if type(timer) is _task_greenlet.ThrowTimer:
         error = timer.error
         if error is not None and (
                 error is value or _thrown.stands_for(value, error)

@@ -59,6 +59,8 @@ _main_loop: 'list[tuple[int, weakref.ref[Any]]]' = []
 
 def note_main_loop(loop: Any) -> None:
     """Note the loop of this thread if it is the main one."""
+    if _main_loop and _main_loop[0][1]() is loop:
+        return
     ident = _native.threading.get_ident()
     if _native.threading.main_thread().ident == ident:
         _main_loop[:] = [(ident, weakref.ref(loop))]

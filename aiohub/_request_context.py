@@ -24,6 +24,7 @@ context follows wherever context variables do: into tasks, callbacks,
 import contextvars
 from typing import Any
 
+_NOTHING = object()
 _current: 'contextvars.ContextVar[Any]' = contextvars.ContextVar(
     'oslo_context')
 
@@ -39,15 +40,13 @@ class _Store:
 
     @property
     def context(self) -> Any:
-        try:
-            return _current.get()
-        except LookupError:
-            # Moved, not copied: all that comes later in this thread, or in
-            # the greenlet of the hub, would find it too.
-            value = self._old.context
-            del self._old.context
-            _current.set(value)
-            return value
+        value = _current.get(_NOTHING)
+        if value is _NOTHING:
+            self.move()
+            value = _current.get(_NOTHING)
+        if value is _NOTHING:
+            raise AttributeError('context')
+        return value
 
     @context.setter
     def context(self, value: Any) -> None:
@@ -57,22 +56,44 @@ class _Store:
     def context(self) -> None:
         _current.set(None)
 
+    def move(self) -> None:
+        """Have what the caller has set before follow it from here on.
+
+        Moved, not copied: all that comes later in this thread, or in the
+        greenlet of the hub, would find it too.
+        """
+        # 35 ns; to get what is not there takes 360 to 450.
+        if 'context' in self._old.__dict__:
+            _current.set(self._old.context)
+            del self._old.context
+
 
 def follow() -> None:
     """Let the request context of oslo.context follow context variables.
 
-    ``_request_store`` is private to oslo.context; it has no other way in.
-    Where the name is missing, nothing is changed: the request context then
-    belongs to the thread or green thread, and coroutines share one.
-
     Called at each crossing, before the context of the caller is copied.
     """
+    module = _module or _find()
+    # Private to oslo.context; it has no other way in. Where the name is
+    # missing, nothing is changed: the request context then belongs to the
+    # thread or green thread, and coroutines share one.
+    store = getattr(module, '_request_store', None)
+    if type(store) is not _Store:
+        if store is None:
+            return
+        store = _Store(store)
+        setattr(module, '_request_store', store)
+    if _current.get(_NOTHING) is _NOTHING:
+        store.move()
+
+
+_module: Any = None
+
+
+def _find() -> Any:
     # Not at the top: what it makes when it is imported has to be patched.
     from oslo_context import context
 
-    store = getattr(context, '_request_store', None)
-    if store is not None and not isinstance(store, _Store):
-        store = _Store(store)
-        setattr(context, '_request_store', store)
-    # What the caller set before that follows it from here on.
-    getattr(store, 'context', None)
+    global _module
+    _module = context
+    return context

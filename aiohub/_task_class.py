@@ -23,7 +23,8 @@ from typing import Any
 
 from aiohub import tasks
 
-_PlainTask: Any = getattr(asyncio.Task, 'aiohub_plain', asyncio.Task)
+#: ``asyncio.Task`` without us.
+PlainTask: Any = getattr(asyncio.Task, 'aiohub_plain', asyncio.Task)
 
 
 class _MakesGreenTasks(type):
@@ -34,24 +35,24 @@ class _MakesGreenTasks(type):
                 and asyncio.iscoroutine(coro)):
             coro = tasks.GreenCoroutine(coro, loop)
         if cls is Task:
-            return _PlainTask(coro, *args, **kwargs)
+            return PlainTask(coro, *args, **kwargs)
         return super().__call__(coro, *args, **kwargs)
 
     def __instancecheck__(cls, instance: Any) -> bool:
         if cls is Task:
-            return isinstance(instance, _PlainTask)
+            return isinstance(instance, PlainTask)
         return super().__instancecheck__(instance)
 
     def __subclasscheck__(cls, subclass: type) -> bool:
         if cls is Task:
-            return issubclass(subclass, _PlainTask)
+            return issubclass(subclass, PlainTask)
         return super().__subclasscheck__(subclass)
 
 
-class Task(_PlainTask, metaclass=_MakesGreenTasks):  # type: ignore[misc]
-    __doc__ = _PlainTask.__doc__
-    __module__ = _PlainTask.__module__
-    aiohub_plain = _PlainTask
+class Task(PlainTask, metaclass=_MakesGreenTasks):  # type: ignore[misc]
+    __doc__ = PlainTask.__doc__
+    __module__ = PlainTask.__module__
+    aiohub_plain = PlainTask
 
 
 # Python 3.11 has none.

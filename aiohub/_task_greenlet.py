@@ -47,18 +47,21 @@ class State:
         or went from there to another one.
     :ivar outcome: What the step gave, for the task to wait for.
     :ivar error: With what the coroutine has ended.
-    :ivar back: Switches to who makes the step.
+    :ivar stepper: Who makes the step: it is the greenlet's parent, too.
+    :ivar back: Switches to that.
     :ivar driver: A weak reference to the task's coroutine object.
     :ivar is_deep: Whether the greenlet was started in a nested call. Each
         greenlet begins at the recursion depth of who starts it, for good.
     """
 
-    __slots__ = ('in_step', 'outcome', 'error', 'back', 'driver', 'is_deep')
+    __slots__ = ('in_step', 'outcome', 'error', 'stepper', 'back', 'driver',
+                 'is_deep')
 
     def __init__(self) -> None:
         self.in_step = False
         self.outcome: Any = NOTHING
         self.error: BaseException | None = None
+        self.stepper: greenlet.greenlet
         self.back: Callable[[], Any]
         self.driver: Callable[[], Any]
         self.is_deep = False
@@ -161,9 +164,13 @@ class ThrowTimer(timer.Timer):
 
 def throw_timer(seconds: float, throw: Any,
                 args: tuple[Any, ...]) -> ThrowTimer | None:
-    """Return the timer that is to call a ``throw()``, if it is a task's."""
+    """Return the timer that is to call a ``throw()`` of a task's greenlet.
+
+    :param throw: What is to be called. None is returned if it is not that.
+    """
     green = getattr(throw, '__self__', None)
-    if isinstance(green, greenlet.greenlet) and driver_of(green) is not None:
+    if (isinstance(green, greenlet.greenlet) and throw.__name__ == 'throw'
+            and driver_of(green) is not None):
         return ThrowTimer(seconds, green, *args)
     return None
 
@@ -171,7 +178,7 @@ def throw_timer(seconds: float, throw: Any,
 def new_timer(seconds: float, call: Callable[..., Any],
               *args: Any, **kwargs: Any) -> timer.Timer:
     """Return a timer: what ``hub.schedule_call_global()`` makes."""
-    if args and getattr(call, '__name__', None) == 'throw':
+    if args:
         throws = throw_timer(seconds, call, args)
         if throws is not None:
             return throws
@@ -300,6 +307,12 @@ def driver_of(green: greenlet.greenlet) -> Any:
     return None
 
 
+def step_from(green: TaskGreenlet, stepper: greenlet.greenlet) -> None:
+    """Have *green* come back to *stepper* at the end of a step."""
+    green.parent = green.state.stepper = stepper
+    green.state.back = switch.__get__(stepper)
+
+
 #: Switches to a :class:`TaskGreenlet`, whatever its task does.
 Native = Callable[..., Any]
 
@@ -343,8 +356,8 @@ class Spare:
                 self._fewest = len(natives)
             return native
         green = TaskGreenlet()
-        current = green.parent = greenlet.getcurrent()
-        green.state.back = switch.__get__(current)
+        current = greenlet.getcurrent()
+        step_from(green, current)
         green.state.is_deep = (
             type(current) is TaskGreenlet or _is_deeper_than(_SHALLOW))
         native = green.native_switch
@@ -367,9 +380,10 @@ class Spare:
                 _end(self._natives.pop())
             self._fewest = len(self._natives)
         green: TaskGreenlet = native.__self__  # type: ignore[attr-defined]
-        if (len(self._natives) < self.MOST and not green.state.is_deep
-                and not weakref.getweakrefcount(green) and not vars(green)
-                and _references(native) == _OURS + 1):
+        if (_getrefcount(green) == _OURS and not green.state.is_deep
+                and len(self._natives) < self.MOST
+                and not _getweakrefcount(green) and not green.__dict__
+                and green.parent is green.state.stepper):
             green.gr_context = None
             self._natives.append(native)
         else:
@@ -399,9 +413,12 @@ def _is_deeper_than(count: int) -> bool:
     return True
 
 
-def _references(native: Native) -> int:
-    return sys.getrefcount(native.__self__)  # type: ignore[attr-defined]
+def _count_ours(native: Native) -> int:
+    green: TaskGreenlet = native.__self__  # type: ignore[attr-defined]
+    return _getrefcount(green)
 
 
+_getrefcount = sys.getrefcount
+_getweakrefcount = weakref.getweakrefcount
 #: How many there are when nobody else has one; the interpreter decides.
-_OURS = _references(TaskGreenlet().native_switch)
+_OURS = _count_ours(TaskGreenlet().native_switch)

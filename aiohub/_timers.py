@@ -30,6 +30,7 @@ from aiohub import _task_greenlet
 from aiohub import exceptions
 
 _METHOD = types.MethodType
+_TaskGreenlet = _task_greenlet.TaskGreenlet
 
 
 class _PlainTimer(timer_module.Timer):
@@ -79,8 +80,13 @@ class TimersHub(asyncio_hub.Hub):
                              **kwargs: Any) -> Any:
         """Have *cb* called in so many *seconds*; see eventlet's hub."""
         timer: Any = None
-        if args and getattr(cb, '__name__', None) == 'throw':
-            timer = _task_greenlet.throw_timer(seconds, cb, args)
+        if args:
+            green = getattr(cb, '__self__', None)
+            parent = getattr(green, 'parent', None)
+            # Not for green threads and the main one: it takes 200 ns.
+            if type(green) is _TaskGreenlet or (
+                    parent is not None and parent is not self.greenlet):
+                timer = _task_greenlet.throw_timer(seconds, cb, args)
         if timer is None:
             timer = _PlainTimer(seconds, cb, args, kwargs)
         # As add_timer() does.

@@ -27,6 +27,7 @@ from collections.abc import Callable
 import contextlib
 import contextvars
 import inspect
+import types
 from typing import Any
 from typing import TypeVar
 import weakref
@@ -49,7 +50,9 @@ _T = TypeVar('_T')
 def await_(awaitable: Awaitable[_T]) -> _T:
     """Wait for *awaitable*, in green code: ``await`` without ``async``.
 
-    Blocks only the calling green thread, or the main greenlet. If something
+    Blocks only the calling green thread, or the main greenlet. On the aiohub
+    hub a coroutine begins at once, and if it does not wait, nobody else may
+    have run before its result is there, as with ``await``. If something
     is thrown into that meanwhile (it is killed, or an ``eventlet.Timeout``
     fires), the awaitable is cancelled, and its cleanup has ended before what
     was thrown goes on. A future or task that others wait for too is
@@ -64,8 +67,17 @@ def await_(awaitable: Awaitable[_T]) -> _T:
     :raises aiohub.AiohubError: If the caller cannot wait: it is a coroutine
         or a callback, or a thread without a hub. The awaitable is closed.
     """
+    if type(awaitable) is types.CoroutineType:
+        first = _crossing.first_step_of(awaitable)
+        if first is not None:
+            try:
+                result: _T = _crossing.wait(first.task, first)
+                return result
+            finally:
+                # The traceback of what it raises refers to this frame.
+                del first
     loop = _callers.waiters_loop('await_()', awaitable)
-    result: _T = _crossing.wait(_as_future(awaitable, loop))
+    result = _crossing.wait(_as_future(awaitable, loop))
     return result
 
 

@@ -180,12 +180,12 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             # green threads go on without a turn of the loop, which takes half
             # as long as one of theirs. But only for a while: the loop may
             # have got a timer.
-            until = self._fired + (
+            until = self.fired + (
                 MOMENT if timeout is None or timeout > MOMENT else timeout)
             ready = self.loop.ready
             soon = self._soon
             while (soon and not events and not ready
-                   and self._fired < until and not self.stopping):
+                   and self.fired < until and not self.stopping):
                 events = self.turn_of_green_side(0)
         # Callbacks come next.
         self.greenlet = self._standstill.front
@@ -208,7 +208,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             if timeout is None or delay < timeout:
                 timeout = delay if delay > 0 else 0
         try:
-            if self._soon:
+            if self._soon or timeout == 0:
                 # Not by do_poll(): that takes 25 ns more, of 300.
                 events = self._selector.poll.poll(0)
             else:
@@ -221,26 +221,26 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         if self.debug_blocking:
             self.block_detect_pre()
         if events:
-            self._wake(events)
+            if self._readers or self._writers:
+                self.fired = self.clock()
+                self._wake(events)
             if self.is_asked:
                 # What has woken the poll, most likely.
                 self.take_asked()
-        self._fired = self.clock()
+        self.fired = self.clock()
         if self._soon or self.timers:
-            self.fire_timers(self._fired)
+            self.fire_timers(self.fired)
         if self.debug_blocking:
             self.block_detect_post()
-        if not events:
-            return []
         # Now, not before: green threads may have unregistered some of it.
-        return list(self._selector.asyncio_events(events))
+        return self._selector.asyncio_events(events) if events else events
 
     def step_parks(self) -> None:
         """Go on with green tasks whose child greenlet was just woken."""
-        parks = self.woken_parks[:]
-        self.woken_parks.clear()
-        for park in parks:
-            park.step_now()
+        while self.woken_parks:
+            # Taken out one by one: what a step raises may go to the main
+            # greenlet, and the others make theirs in the next turn.
+            self.woken_parks.pop(0).step_now()
 
     def do_poll(self, timeout: float | None) -> _selector.Events:
         """Wait for events.

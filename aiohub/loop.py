@@ -30,6 +30,7 @@ import weakref
 import greenlet
 
 from aiohub import _at_exit
+from aiohub import _first_step
 from aiohub import _fork
 from aiohub import _futures
 from aiohub import _green_event
@@ -164,6 +165,26 @@ class EventLoop(_signals.SignalsLoop):
         if tasks.enabled and asyncio.iscoroutine(coro):
             coro = tasks.GreenCoroutine(coro, self)
         return super().create_task(coro, **kwargs)
+
+    def first_step_of(
+        self, coro: Any, hub: Any,
+    ) -> '_first_step.FirstStep | None':
+        """Make a green task whose first step can be made at once, or nothing.
+
+        For green code that is about to wait for it. Not for what a task
+        calls: there is one that makes a step at a time. Not for tasks that
+        are not green, which would wait in the middle of the step, and the hub
+        with them. And not if the program makes its own tasks, or looks what
+        they call.
+
+        :param hub: The hub that runs this loop.
+        """
+        if (not tasks.enabled or self.get_task_factory() is not None
+                or asyncio.current_task(self) is not None
+                or 'call_soon' in self.__dict__):
+            return None
+        return _first_step.FirstStep(
+            hub, _task_class.PlainTask, tasks.GreenCoroutine(coro, self))
 
     def set_task_factory(self, factory: Any) -> None:
         """Choose what makes tasks; see asyncio's."""

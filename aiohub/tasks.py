@@ -68,8 +68,8 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
     """
 
     __slots__ = ('_coro', 'loop', '_send', '_state', '_native', '_resume',
-                 '_stepper', '_awaits', 'park', '_later', '_task',
-                 '_cancelling', '_killed', '__weakref__')
+                 '_awaits', 'park', '_later', '_task', '_cancelling',
+                 '_killed', 'waiter', '__weakref__')
 
     def __init__(self, coro: Coroutine[Any, Any, Any], loop: Any) -> None:
         self._coro = coro
@@ -82,6 +82,8 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         self._later: _thrown.Later | None = None
         #: Whether it got a ``GreenletExit``.
         self._killed = False
+        #: Who is to be woken in the next turn when it has ended, if anybody.
+        self.waiter: Any = None
         # The rest is set when there is a greenlet.
 
     def __getattr__(self, name: str) -> Any:
@@ -119,36 +121,44 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         resume = self._resume or self._start()
         state = self._state
         stepper = _getcurrent()
-        if stepper is not self._stepper:
-            self._step_from(stepper)
+        if stepper is not state.stepper:
+            _task_greenlet.step_from(self._greenlet, stepper)
         state.in_step = True
         try:
             resume(self._send, value)
         except BaseException as exc:
             self._complain(exc)
-        while (state.outcome is _NOTHING and state.error is None
-               and not self.is_current()):
-            # A task that has begun eagerly in this step has switched to
-            # another greenlet, which came here. That task waits first: its
-            # send() goes on in our greenlet.
-            try:
-                self._native()
-            except BaseException as exc:
-                self._complain(exc)
+        if state.outcome is _NOTHING and state.error is None:
+            self._let_others_wait()
         state.in_step = False
+        if state.error is not None:
+            raise self._end()
         outcome = state.outcome
-        state.outcome = _NOTHING
         if outcome is _NOTHING:
-            if state.error is not None:
-                raise self._end()
             # The coroutine has switched to some other greenlet, which came
             # here when it ended or waited. Whoever wakes the coroutine calls
             # switch() of its greenlet.
             outcome = self._new_park(self._greenlet)
+        else:
+            state.outcome = _NOTHING
         self._awaits: Any = outcome
         if self._later:
             self._interrupt_again()
         return outcome
+
+    def _let_others_wait(self) -> None:
+        """Have the tasks wait that have begun in this step.
+
+        One that has begun eagerly has switched to another greenlet, which
+        came here. That task waits first: its send() goes on in our greenlet.
+        """
+        state = self._state
+        while (state.outcome is _NOTHING and state.error is None
+               and not self.is_current()):
+            try:
+                self._native()
+            except BaseException as exc:
+                self._complain(exc)
 
     def throw(self, typ: Any, value: Any = None, trace: Any = None) -> Any:
         """Make a step that begins with an exception; see :pep:`492`."""
@@ -179,12 +189,10 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         native: Any = self.loop.spare_greenlets.take()
         self._native = self._resume = native
         green: _task_greenlet.TaskGreenlet = native.__self__
-        self._state = green.state
-        self._state.driver = weakref.ref(self)
-        stepper = _getcurrent()
-        self._step_from(stepper)
+        state = self._state = green.state
+        state.driver = weakref.ref(self)
         # That of the step, which is the task's.
-        green.gr_context = stepper.gr_context
+        green.gr_context = _getcurrent().gr_context
         self._awaits = None
         self._task = weakref.ref(asyncio.current_task(self.loop))
         resume: Callable[[Any, Any], Any] = native
@@ -197,21 +205,21 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         green: _task_greenlet.TaskGreenlet = native.__self__
         return green
 
-    def _step_from(self, stepper: greenlet.greenlet) -> None:
-        """Come back to *stepper* at the end of a step."""
-        self._stepper = self._greenlet.parent = stepper
-        self._state.back = _switch.__get__(stepper)
-
     def _end(self) -> BaseException:
         """Let go of the greenlet; return what the coroutine ended with."""
         state = self._state
         error, state.error = state.error, None
-        later, self._later = self._later, None
+        later = self._later
         native = self._native
         self._resume = self.park = None
-        del self._native, self._awaits, self._stepper, self._state
-        del state.back
+        del self._native, self._awaits, self._state
         self.loop.spare_greenlets.give_back(native)
+        if self.waiter is not None:
+            # Its turn comes after this step, and so when the task is done.
+            self.waiter.wake()
+        if later is None and type(error) is StopIteration:
+            return error
+        self._later = None
         assert error is not None
         error = _thrown.undisguise(error)
         if self._killed and _thrown.is_exit(error):

@@ -25,6 +25,10 @@ class TestBridge(isolated.ScriptTestCase):
         self.run_script('bridge_contexts.py', mode)
 
     @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_first_step(self, mode):
+        self.run_script('bridge_first_step.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
     def test_leaks(self, mode):
         self.run_script('bridge_leaks.py', mode, seconds=300)
 

@@ -36,7 +36,8 @@ LAYERS = (
      '_green_event', '_green_select', '_green_timeout', '_signals',
      '_futures'),
     ('_park', '_fork'),
-    ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),
+    ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown',
+     '_first_step'),
     ('exceptions', 'opts', '_logging', '_request_context',
      '_at_exit'),
 )
