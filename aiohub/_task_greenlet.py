@@ -236,21 +236,25 @@ def _run(state: State) -> None:
             assert exc.__traceback__ is not None
             state.error = exc.with_traceback(exc.__traceback__.tb_next)
         function = argument = None
-        if not state.in_step and (driver := state.driver()) is not None:
-            # It was woken outside of a step.
-            driver.rejoin()
-        driver = None
+        if not state.in_step:
+            _rejoin(state)
         try:
             step = state.back()
         except greenlet.GreenletExit:
             return  # nobody refers to it any more
         except BaseException as exc:
             step = _astray(state, exc)
-        else:
-            if not state.in_step:
-                step = _astray(state, None)
+        if not state.in_step:
+            step = _astray(state, None)
         function, argument = step
-        del step
+        step = None
+
+
+def _rejoin(state: State) -> None:
+    """Have the task make a step if it was woken outside of one."""
+    driver = state.driver()
+    if driver is not None:
+        driver.rejoin()
 
 
 def _astray(state: State, error: BaseException | None) -> Any:

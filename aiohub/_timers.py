@@ -53,6 +53,9 @@ class TimersHub(asyncio_hub.Hub):
     """The part of :class:`aiohub.hub.Hub` that keeps the timers."""
 
     timers_canceled: int
+    #: When the hub has begun to run green threads, in its last turn in which
+    #: there were any to run.
+    fired = 0.0
     #: None when the thread of the hub has ended.
     loop: Any = None
 

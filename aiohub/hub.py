@@ -54,10 +54,6 @@ _getcurrent = greenlet.getcurrent
 # Not what HubGreenlet makes of it.
 _switch = greenlet.greenlet.switch
 
-#: For how many seconds green threads may let each other run, at most, before
-#: the loop gets a turn for which it has no work that is known.
-MOMENT = 0.0005
-
 
 def is_available() -> bool:
     """Return whether this system can run the hub; eventlet asks.
@@ -148,6 +144,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             self._selector.close()
             raise
         self.woken_parks: list[Any] = self.loop.woken_parks
+        self._ready_in_loop = self.loop.ready
         self._asyncio.set_event_loop(self.loop)
         previous = _lifetime.keep(self)
         if isinstance(previous, Hub) and previous is not self:
@@ -174,19 +171,23 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             # since it chose the timeout.
             timeout = 0
         self.greenlet = self.loop_greenlet
+        loop = self.loop
+        loop.needs_turn = False
+        until = None
+        if timeout:
+            until = self.clock() + timeout
         events = self.turn_of_green_side(timeout)
-        if self._soon and timeout != 0:
+        if timeout != 0:
             # There was nothing for the loop to do. As long as there is not,
             # green threads go on without a turn of the loop, which takes half
-            # as long as one of theirs. But only for a while: the loop may
-            # have got a timer.
-            until = self.fired + (
-                MOMENT if timeout is None or timeout > MOMENT else timeout)
-            ready = self.loop.ready
-            soon = self._soon
-            while (soon and not events and not ready
-                   and self.fired < until and not self.stopping):
-                events = self.turn_of_green_side(0)
+            # as long as one of theirs.
+            ready = self._ready_in_loop
+            while not (events or ready or loop.needs_turn):
+                if until is not None:
+                    timeout = until - self.clock()
+                    if timeout <= 0:
+                        break
+                events = self.turn_of_green_side(timeout)
         # Callbacks come next.
         self.greenlet = self._standstill.front
         return events
@@ -203,12 +204,15 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             self.take_asked()
         if self.next_timers:
             self.prepare_timers()
-        if self.timers and not self._soon:
+        soon = self._soon
+        if soon:
+            timeout = 0
+        elif self.timers:
             delay = self.timers[0][0] - self.clock()
             if timeout is None or delay < timeout:
                 timeout = delay if delay > 0 else 0
         try:
-            if self._soon or timeout == 0:
+            if timeout == 0:
                 # Not by do_poll(): that takes 25 ns more, of 300.
                 events = self._selector.poll.poll(0)
             else:
@@ -218,7 +222,8 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             # poll had found may be lost with it.
             self.arm_all()
             events = []
-        if self.debug_blocking:
+        debug_blocking = self.debug_blocking
+        if debug_blocking:
             self.block_detect_pre()
         if events:
             if self._readers or self._writers:
@@ -227,10 +232,10 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             if self.is_asked:
                 # What has woken the poll, most likely.
                 self.take_asked()
-        self.fired = self.clock()
-        if self._soon or self.timers:
+        if soon or self.timers:
+            self.fired = self.clock()
             self.fire_timers(self.fired)
-        if self.debug_blocking:
+        if debug_blocking:
             self.block_detect_post()
         # Now, not before: green threads may have unregistered some of it.
         return self._selector.asyncio_events(events) if events else events

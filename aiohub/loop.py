@@ -23,6 +23,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import contextvars
 import logging
 from typing import Any
 import weakref
@@ -113,6 +114,9 @@ class EventLoop(_signals.SignalsLoop):
         self._is_inherited = False
         #: The greenlet that runs it, and its callbacks.
         self.runs_in: greenlet.greenlet | None = None
+        #: Whether it has been given something since its turn began that its
+        #: :attr:`ready` does not show.
+        self.needs_turn = False
         #: Whether that is the greenlet of the hub, too.
         self.runs_in_hub = True
         #: Those whose step the hub is to make next.
@@ -132,6 +136,19 @@ class EventLoop(_signals.SignalsLoop):
                 and not self.is_running()):
             raise exceptions.AiohubError(_NOT_YOURS)
         super().run_forever()
+
+    def stop(self) -> None:
+        """Stop at the end of the turn; see asyncio's."""
+        self.needs_turn = True
+        super().stop()
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call *callback* at a time of the loop's clock; see asyncio's."""
+        self.needs_turn = True
+        return super().call_at(when, callback, *args, context=context)
 
     def run_until_complete(self, future: Any) -> Any:
         """Refuse to run, as :meth:`run_forever` does; a coroutine is closed.
@@ -279,8 +296,8 @@ class EventLoop(_signals.SignalsLoop):
     def ready(self) -> Sequence[object]:
         """What the loop is to call in this turn: something, or nothing.
 
-        Private to asyncio, which lets nobody ask. Without it there is always
-        something.
+        It is always the same object. Private to asyncio, which lets nobody
+        ask. Without it there is always something.
         """
         ready: Sequence[object] = getattr(self, '_ready', _SOMETHING)
         return ready

@@ -128,19 +128,20 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             resume(self._send, value)
         except BaseException as exc:
             self._complain(exc)
-        if state.outcome is _NOTHING and state.error is None:
-            self._let_others_wait()
-        state.in_step = False
-        if state.error is not None:
-            raise self._end()
         outcome = state.outcome
         if outcome is _NOTHING:
+            if state.error is None:
+                self._let_others_wait()
+            state.in_step = False
+            if state.error is not None:
+                raise self._end()
             # The coroutine has switched to some other greenlet, which came
             # here when it ended or waited. Whoever wakes the coroutine calls
             # switch() of its greenlet.
-            outcome = self._new_park(self._greenlet)
-        else:
-            state.outcome = _NOTHING
+            outcome = (self._new_park(self._greenlet)
+                       if state.outcome is _NOTHING else state.outcome)
+        state.in_step = False
+        state.outcome = _NOTHING
         self._awaits: Any = outcome
         if self._later:
             self._interrupt_again()

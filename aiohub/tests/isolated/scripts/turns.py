@@ -404,6 +404,96 @@ def a_spinning_green_thread_holds_nobody_up() -> None:
     spinning.wait()
 
 
+def talking_green_threads_hold_nobody_up() -> None:
+    """There are always events, and none for the loop."""
+    left, right = pair()
+    talks = 0
+
+    def talk(sock) -> None:  # type: ignore
+        nonlocal talks
+        try:
+            while True:
+                wait_read(sock.fileno())
+                sock.recv(1)
+                talks += 1
+                sock.send(b'x')
+        except eventlet.greenlet.GreenletExit:
+            pass
+
+    talking = [eventlet.spawn(talk, sock) for sock in (left, right)]
+    eventlet.sleep(0)
+    left.send(b'x')
+    told: list[int] = []
+
+    def told_after(ask, *args) -> int:  # type: ignore
+        """Return how often they talk until a callback has been called."""
+        done = event.Event()
+        before = talks
+        with eventlet.Timeout(LONG):
+            ask(*args, lambda: done.send(talks))
+            told.append(done.wait() - before)
+        return told[-1]
+
+    loop = hub.loop
+    # Asked for by green code, while they talk.
+    for _ in range(3):
+        assert told_after(loop.call_soon) <= 3, told
+        assert told_after(loop.call_later, 0) <= 3, told
+        assert told_after(loop.call_soon_threadsafe) <= 3, told
+        told_after(loop.call_later, 0.001)
+        told_after(hub.schedule_call_global, 0.001)
+        loop.stop()
+        told_after(loop.call_later, 0.001)
+    done = event.Event()
+    patcher.original('threading').Thread(
+        target=loop.call_soon_threadsafe, args=[done.send]).start()
+    with eventlet.Timeout(LONG):
+        done.wait()
+    for green in talking:
+        green.kill()
+        green.wait()
+    left.close()
+    right.close()
+
+
+def a_poll_ends_when_the_loop_is_due() -> None:
+    """The loop gets a timer after the hub has begun to wait without it."""
+    left, right = pair()
+    ended: list[str] = []
+
+    def wait_and_ask() -> None:
+        for _ in range(3):
+            wait_read(left.fileno())
+            left.recv(1)
+            # Nothing else wakes the poll.
+            hub.loop.call_later(0.001, lambda: right.send(b'x'))
+        ended.append('ended')
+
+    waiting = eventlet.spawn(wait_and_ask)
+    eventlet.sleep(0)
+    right.send(b'x')
+    with eventlet.Timeout(LONG):
+        waiting.wait()
+    with eventlet.Timeout(LONG):
+        wait_read(left.fileno())
+    assert ended
+    # And a far one does not hold up a nearer one that comes then.
+    far = hub.loop.call_later(LONG, int)
+    done = event.Event()
+    right.send(b'x')
+
+    def ask() -> None:
+        wait_read(left.fileno())
+        hub.loop.call_later(0.001, done.send)
+
+    eventlet.spawn(ask)
+    with eventlet.Timeout(LONG / 2):
+        done.wait()
+    far.cancel()
+    left.close()
+    right.close()
+
+
 def ready_callbacks_hold_nobody_up() -> None:
     """1,000 of them, over and over: each turn of the loop is one of the hub.
     """
@@ -444,6 +534,8 @@ for check in (lost_events, removed_in_the_turn,
               failing_timers, neither_world_waits_for_the_other,
               errors_alone, running_twice, blocking_detection,
               loop_of_the_thread, a_spinning_green_thread_holds_nobody_up,
+              talking_green_threads_hold_nobody_up,
+              a_poll_ends_when_the_loop_is_due,
               ready_callbacks_hold_nobody_up):
     try:
         check()
