@@ -124,6 +124,8 @@ class DescriptorsHub(asyncio_hub.Hub):
         """Have who waits for a descriptor that was closed know it."""
         try:
             self.close_one()
+            if self.woken_parks:
+                self.step_parks()
         except self.SYSTEM_EXCEPTIONS:
             raise
         except BaseException:

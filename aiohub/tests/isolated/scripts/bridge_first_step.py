@@ -21,6 +21,7 @@ import contextvars
 import gc
 import os
 import signal
+import socket
 from typing import Any
 from unittest import mock
 
@@ -302,6 +303,27 @@ def a_timeout_fires() -> None:
     finally:
         limit.cancel()
     assert seen == ['cleaned up']
+
+
+@cases.case
+def a_descriptor_was_closed() -> None:
+    """Who is told so by the hub awaits; nothing else wakes that."""
+    if mode.HUB == 'asyncio':
+        return  # eventlet's tells nobody until something else wakes it
+    left, right = socket.socketpair()
+
+    def wait() -> Any:
+        try:
+            hubs.trampoline(left.fileno(), read=True)
+        except hubs.IOClosed:
+            return [aiohub.await_(answer()) for _ in range(3)]
+
+    green = eventlet.spawn(wait)
+    eventlet.sleep(0)
+    hubs.notify_opened(left.fileno())
+    assert green.wait() == ['answer'] * 3
+    left.close()
+    right.close()
 
 
 # -- who makes the tasks
