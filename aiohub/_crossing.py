@@ -298,8 +298,7 @@ def first_step_of(
     return first
 
 
-def wait(future: 'asyncio.Future[_T]',
-         first: '_first_step.FirstStep | None' = None) -> _T:
+def wait(future: 'asyncio.Future[_T]') -> _T:
     """Have the calling greenlet wait for a future of this thread's loop.
 
     Orders of events: the future is done when we come (no wait); it becomes
@@ -307,17 +306,10 @@ def wait(future: 'asyncio.Future[_T]',
     cancel, wait for the end of the cleanup, and let it go on; it becomes
     done and something is thrown before we are woken: nothing is left to
     cancel, and what was thrown goes on, as nobody wakes who has left.
-
-    :param first: The first step of *future*, if it is to be made now.
     """
     if not future.done():
         try:
-            if first is not None:
-                first.make()
-                if not future.done():
-                    _wait_for_end(first.coroutine)
-            if not future.done():
-                _wait_until_done(future)
+            _wait_until_done(future)
         except BaseException as thrown:
             _give_up(future, thrown)
     try:
@@ -326,7 +318,30 @@ def wait(future: 'asyncio.Future[_T]',
         return future.result()
     finally:
         # The traceback of what it raises refers to this frame.
-        del future, first
+        del future
+
+
+def wait_for_first(first: _first_step.FirstStep) -> Any:
+    """Have a task begin now, and wait for it as :func:`wait` does."""
+    try:
+        first.make()
+        task = first.task
+        if not task.done():
+            _wait_for_end(first.coroutine)
+    except BaseException as thrown:
+        _give_up(first.task, thrown)
+    finally:
+        # The hub is in step_now() until it gets control, and what the task
+        # has ended with would be kept until then.
+        first.task = None
+        del first
+    try:
+        # Not by wait(), which takes 100 ns more, of 7 us.
+        return (task.result() if task.done() and not task.cancelled()
+                else wait(task))
+    finally:
+        # The traceback of what it raises refers to this frame.
+        del task
 
 
 def _ends_with_loop(future: 'asyncio.Future[Any]') -> bool:

@@ -36,7 +36,7 @@ class _Store:
     """
 
     def __init__(self, old: Any) -> None:
-        self._old = old
+        self.old = old
 
     @property
     def context(self) -> Any:
@@ -63,9 +63,9 @@ class _Store:
         greenlet of the hub, would find it too.
         """
         # 35 ns; to get what is not there takes 360 to 450.
-        if 'context' in self._old.__dict__:
-            _current.set(self._old.context)
-            del self._old.context
+        if 'context' in self.old.__dict__:
+            _current.set(self.old.context)
+            del self.old.context
 
 
 def follow() -> None:
@@ -83,7 +83,7 @@ def follow() -> None:
             return
         store = _Store(store)
         setattr(module, '_request_store', store)
-    if _current.get(_NOTHING) is _NOTHING:
+    if _current.get(_NOTHING) is _NOTHING and 'context' in store.old.__dict__:
         store.move()
 
 

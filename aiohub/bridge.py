@@ -71,7 +71,7 @@ def await_(awaitable: Awaitable[_T]) -> _T:
         first = _crossing.first_step_of(awaitable)
         if first is not None:
             try:
-                result: _T = _crossing.wait(first.task, first)
+                result: _T = _crossing.wait_for_first(first)
                 return result
             finally:
                 # The traceback of what it raises refers to this frame.

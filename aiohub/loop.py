@@ -100,6 +100,8 @@ class EventLoop(_signals.SignalsLoop):
         _green_event.replace()
         _green_select.replace()
         _green_timeout.replace()
+        #: Whether the program makes its own tasks.
+        self.has_task_factory = False
         #: Called with the loop when it ends, and when it has been closed.
         self.when_closed: set[Callable[[EventLoop], object]] = set()
         with _not_logging():
@@ -196,11 +198,11 @@ class EventLoop(_signals.SignalsLoop):
 
         :param hub: The hub that runs this loop.
         """
-        if (not tasks.enabled or self.get_task_factory() is not None
+        if (not tasks.enabled or self.has_task_factory
                 or asyncio.current_task(self) is not None
                 or 'call_soon' in self.__dict__):
             return None
-        return _first_step.FirstStep(
+        return _first_step.KIND(
             hub, _task_class.PlainTask, tasks.GreenCoroutine(coro, self))
 
     def set_task_factory(self, factory: Any) -> None:
@@ -209,6 +211,7 @@ class EventLoop(_signals.SignalsLoop):
             # anyio calls it without the loop.
             factory = _task_class.EAGER_FACTORY
         super().set_task_factory(factory)
+        self.has_task_factory = factory is not None
 
     # -- the end
 

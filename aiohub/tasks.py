@@ -69,7 +69,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
 
     __slots__ = ('_coro', 'loop', '_send', '_state', '_native', '_resume',
                  '_awaits', 'park', '_later', '_task', '_cancelling',
-                 '_killed', 'waiter', '__weakref__')
+                 '_killed', 'waiter', 'first', '__weakref__')
 
     def __init__(self, coro: Coroutine[Any, Any, Any], loop: Any) -> None:
         self._coro = coro
@@ -82,8 +82,10 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         self._later: _thrown.Later | None = None
         #: Whether it got a ``GreenletExit``.
         self._killed = False
-        #: Who is to be woken in the next turn when it has ended, if anybody.
+        #: Who is to be woken in the turn after it has ended, if anybody.
         self.waiter: Any = None
+        #: Who makes the task, while it begins eagerly: told if it fails.
+        self.first: Any = None
         # The rest is set when there is a greenlet.
 
     def __getattr__(self, name: str) -> Any:
@@ -210,8 +212,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """Let go of the greenlet; return what the coroutine ended with."""
         state = self._state
         error, state.error = state.error, None
-        later = self._later
-        native = self._native
+        later, native = self._later, self._native
         self._resume = self.park = None
         del self._native, self._awaits, self._state
         self.loop.spare_greenlets.give_back(native)
@@ -221,6 +222,8 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         if later is None and type(error) is StopIteration:
             return error
         self._later = None
+        if self.first is not None:
+            self.first.task = self._task()
         assert error is not None
         error = _thrown.undisguise(error)
         if self._killed and _thrown.is_exit(error):

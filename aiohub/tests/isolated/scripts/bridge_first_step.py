@@ -326,6 +326,53 @@ def a_descriptor_was_closed() -> None:
     right.close()
 
 
+@cases.case
+def thrown_before_it_begins() -> None:
+    """As Ctrl-C is, which may come anywhere: it is cancelled, and is over."""
+    seen = []
+
+    async def begin() -> None:
+        seen.append('begun')
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if mode.ON:
+        with mock.patch.object(_first_step, '_switch', interrupt):
+            expect(KeyboardInterrupt, begin())
+    # The hub has its turn, and makes no step of it.
+    assert aiohub.await_(answer()) == 'answer'
+    assert not seen, seen
+
+
+@cases.case
+def killed_while_the_task_is_made() -> None:
+    """By a signal handler, in the hub: there is no task yet to cancel."""
+    if not mode.ON or _first_step.KIND is not _first_step.EagerStep:
+        return
+    seen = []
+
+    async def wait() -> None:
+        try:
+            await loop.create_future()
+        finally:
+            seen.append('cleaned up')
+
+    class Killer(_task_class.PlainTask):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            assert greenlet.getcurrent() is hubs.get_hub().greenlet
+            eventlet.kill(green)
+            super().__init__(*args, **kwargs)
+
+    green = eventlet.spawn(lambda: aiohub.await_(wait()))
+    with mock.patch.object(_task_class, 'PlainTask', Killer):
+        try:
+            green.wait()
+        except greenlet.GreenletExit:
+            seen.append('killed')
+    assert seen == ['cleaned up', 'killed'], seen
+
+
 # -- who makes the tasks
 
 @cases.case

@@ -578,7 +578,7 @@ def wait_and_check(future: Any) -> None:
         assert names[:2] == ['wait_and_check', 'wait_for'], names
         # Only those of await_().
         assert [name for name in between(exc) if name not in STEPS] == [
-            'await_', 'wait'], between(exc)
+            'await_', 'wait_for_first' if mode.ON else 'wait'], between(exc)
         check(exc, wait_and_check, 2)
     else:
         raise AssertionError('nothing was raised')

@@ -130,6 +130,24 @@ if mode.ON:
     async def wait_for_leaving(how: BaseException) -> None:
         aiohub.await_(leave(how))
 
+    # And one that a green thread waits for: that gets it, too.
+    for how in (KeyboardInterrupt(), SystemExit(8)):
+        waiting = eventlet.spawn(aiohub.await_, leave(how))
+        try:
+            eventlet.sleep(60)
+        except (KeyboardInterrupt, SystemExit) as exc:
+            assert exc is how
+        else:
+            raise AssertionError('no %r' % how)
+        try:
+            waiting.wait()
+        except (KeyboardInterrupt, SystemExit) as exc:
+            assert exc is how
+        else:
+            raise AssertionError('%r was lost' % how)
+        check_usable()
+        del waiting
+
     for how in (KeyboardInterrupt(), SystemExit(8)):
         try:
             aiohub.await_(wait_for_leaving(how))
