@@ -106,14 +106,11 @@ def _aiohub_spawn():
     return aiohub.greenlet_to_future(eventlet.spawn(_nothing))
 
 
-def _spawn_for_asyncio():
-    """eventlet has nothing to await a green thread with: link a future."""
+def _eventlet_spawn():
+    """On its asyncio hub, green threads can be awaited."""
     import eventlet
 
-    future = asyncio.get_running_loop().create_future()
-    eventlet.spawn(_nothing).link(
-        lambda green: future.set_result(green.wait()))
-    return future
+    return eventlet.spawn(_nothing)
 
 
 def _gevent_spawn():
@@ -138,12 +135,12 @@ def _gevent_sync_to_async():
 for _name, _waits in {
     'await of a green thread': {
         'aiohub': _aiohub_spawn,
-        'eventlet and asyncio': _spawn_for_asyncio,
+        'eventlet and asyncio': _eventlet_spawn,
         'gevent and asyncio': _gevent_spawn,
     },
     'sync_to_async()': {
         'aiohub': _aiohub_sync_to_async,
-        'eventlet and asyncio': _spawn_for_asyncio,
+        'eventlet and asyncio': _eventlet_spawn,
         'gevent and asyncio': _gevent_sync_to_async,
     },
 }.items():
