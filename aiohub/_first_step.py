@@ -69,6 +69,7 @@ class FirstStep:
         hub = self._hub
         green = self._green = _getcurrent()
         hub.woken_parks.append(self)
+        thrown: BaseException | None = None
         try:
             if getattr(green, 'switch_out', None) is None:
                 # What hub.switch() does for who may come here; it takes
@@ -90,7 +91,8 @@ class FirstStep:
                     thrown = newer
             raise thrown
         finally:
-            self._green = None
+            # The traceback of what it raises refers to this frame.
+            self._green = thrown = None
 
     def _leave_to_loop(self) -> None:
         """Have the loop make the step in its next turn."""
