@@ -22,6 +22,7 @@ stands for, and it is done when that one is.
 import asyncio
 from collections.abc import Callable
 from collections.abc import Coroutine
+from collections.abc import Generator
 import contextlib
 import contextvars
 from typing import Any
@@ -34,6 +35,7 @@ import greenlet
 
 from aiohub import _eventlet
 from aiohub import _first_step
+from aiohub import _green_start
 from aiohub import _request_context
 from aiohub import _task_greenlet
 from aiohub import _threads
@@ -123,6 +125,11 @@ class GreenFuture(DelegatingFuture):
         asyncio.Future.__init__(self, loop=loop)
         self._own = own
         self._green = green
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        if not self.done():
+            _green_start.start_awaited(self._green)
+        return super().__await__()
 
     # How many cancels have been thrown. Counted in the green thread's thread
     # only, as the others are in that of the loop.

@@ -34,7 +34,17 @@ import greenlet
 
 # What TaskGreenlet overrides.
 switch = greenlet.greenlet.switch
-throw = greenlet.greenlet.throw
+
+
+def throw(green: greenlet.greenlet, error: BaseException) -> Any:
+    """Switch to *green* and raise *error* there, with the traceback it has.
+
+    Without, greenlet's ``throw()`` drops that.
+    """
+    return _native_throw(green, type(error), error, error.__traceback__)
+
+
+_native_throw = greenlet.greenlet.throw
 
 #: In place of what a step gave: nothing yet.
 NOTHING: Any = object()
@@ -116,7 +126,7 @@ class TaskGreenlet(greenlet.greenlet):
         """Wake the task from a green call with an error as its result."""
         driver = self.state.driver()
         if self.state.in_step:
-            throw(self, *args)
+            throw(self, exception(*args))
         elif driver is not None:
             driver.give_error(self, exception(*args))
 
@@ -362,8 +372,7 @@ class Spare:
         green = TaskGreenlet()
         current = greenlet.getcurrent()
         step_from(green, current)
-        green.state.is_deep = (
-            type(current) is TaskGreenlet or _is_deeper_than(_SHALLOW))
+        green.state.is_deep = is_deep(type(current) is TaskGreenlet)
         native = green.native_switch
         native()
         return native
@@ -409,9 +418,15 @@ def _end(native: Native) -> None:
 _SHALLOW = 50
 
 
-def _is_deeper_than(count: int) -> bool:
+def is_deep(starter_is: bool) -> bool:
+    """Whether a greenlet that is started here begins in nested calls.
+
+    :param starter_is: Whether the current greenlet does.
+    """
+    if starter_is:
+        return True
     try:
-        sys._getframe(count)
+        sys._getframe(_SHALLOW)
     except ValueError:
         return False
     return True

@@ -36,6 +36,10 @@ from aiohub import exceptions
 
 LOG = logging.getLogger(__name__)
 
+_switch = greenlet.greenlet.switch
+#: In place of a result: there is none yet.
+NOTHING: Any = object()
+
 #: Told how something ended, with its result or with what it raised; returns
 #: whether that is for somebody.
 Ended = Callable[[Any, BaseException | None], bool]
@@ -44,7 +48,7 @@ Ended = Callable[[Any, BaseException | None], bool]
 def tell(green: greenthread.GreenThread, ended: Ended) -> None:
     """Link of a green thread: pass on how it ended.
 
-    What it raised is not printed if somebody takes it; see _end_quietly().
+    What it raised is not printed if somebody takes it; see end_quietly().
     """
     try:
         result = greenthread.GreenThread.wait(green)
@@ -55,8 +59,8 @@ def tell(green: greenthread.GreenThread, ended: Ended) -> None:
             green.taken = True
         if not isinstance(exc, (KeyboardInterrupt, SystemExit)):
             # Once, and after the links that are there.
-            green.unlink(_end_quietly)
-            green.link(_end_quietly)
+            green.unlink(end_quietly)
+            green.link(end_quietly)
     else:
         ended(result, None)
 
@@ -72,13 +76,14 @@ def _inside(
     while inner is not None:
         code = inner.tb_frame.f_code
         inner = inner.tb_next
-        if code is greenthread.GreenThread.main.__code__:
+        if code in (greenthread.GreenThread.main.__code__,
+                    KeptThread.main.__code__):
             return inner
     return trace
 
 
-def _end_quietly(green: greenthread.GreenThread) -> None:
-    """Link of a green thread that failed, when somebody took its exception.
+def end_quietly(green: greenthread.GreenThread) -> None:
+    """Link of a green thread whose exception somebody takes, if it raises.
 
     eventlet calls the links and then raises the exception again, which ends
     the green thread and arrives in the hub's greenlet, and that prints it. A
@@ -99,10 +104,12 @@ def _end_quietly(green: greenthread.GreenThread) -> None:
     hub was replaced: it ends in what became the parent, and raises nothing
     there either.
     """
-    if green is not greenlet.getcurrent():
+    error = sys.exception()
+    if error is None or green is not greenlet.getcurrent() or isinstance(
+            error, (KeyboardInterrupt, SystemExit)):
         return
     if green._exit_funcs:
-        green.link(_end_quietly)
+        green.link(end_quietly)
     else:
         raise greenlet.GreenletExit()
 
@@ -142,7 +149,6 @@ class BridgeThread(KillableThread):
     """
 
     taken = False
-
     def main(self, function: Callable[..., Any], args: Any,
              kwargs: Any) -> None:
         try:
@@ -177,6 +183,46 @@ class BridgeThread(KillableThread):
                 # When the interpreter ends, logging may already not work;
                 # that is not what is to be shown.
                 traceback.print_exception(exception)
+
+
+class KeptThread(BridgeThread):
+    """A green thread that runs one function after the other.
+
+    It is switched to with a function, and comes back to its parent: with
+    :attr:`outcome` when that has returned; without, if it waits. Then it is
+    to be left :attr:`alone`, and ends as others do.
+
+    :ivar outcome: What the function has returned.
+    :ivar alone: Whether this is its last function.
+    """
+
+    def __init__(self, parent: greenlet.greenlet) -> None:
+        super().__init__(parent)
+        self.outcome = NOTHING
+        self.alone = False
+
+    def main(self, function: Any, *_: Any) -> None:
+        try:
+            while not self.alone:
+                outcome = function()
+                function = None
+                if self.alone:
+                    break
+                self.outcome = outcome
+                del outcome
+                try:
+                    function = _switch(self.parent)
+                except greenlet.GreenletExit:
+                    return  # nobody refers to it any more
+                outcome, self.outcome = self.outcome, NOTHING
+        except BaseException as exc:
+            self._exit_event.send_exception(*sys.exc_info())
+            self._resolve_links()
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise  # for the main greenlet
+        else:
+            self._exit_event.send(outcome)
+            self._resolve_links()
 
 
 def spawn(function: Callable[..., Any], *args: Any) -> BridgeThread:

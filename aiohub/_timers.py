@@ -168,6 +168,27 @@ class TimersHub(asyncio_hub.Hub):
         """
         self._soon.append((self.clock(), method))
 
+    def take_next_call_of(
+        self, green: Any,
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
+        """Return what is to start *green*, if nothing is due before it.
+
+        It is for the caller to call then: a function and its arguments.
+        """
+        soon = self._soon
+        if len(soon) != 1:
+            return None
+        when, timer = soon[0]
+        if (type(timer) is not _PlainTimer or timer.called
+                or getattr(timer.tpl[0], '__self__', None) is not green
+                or (self.timers and self.timers[0][0] <= when)):
+            return None
+        soon.clear()
+        timer.called = True
+        call = timer.tpl
+        del timer.tpl
+        return call
+
     def get_timers_count(self) -> int:
         """Return how many timers there are, canceled ones included."""
         return len(self._soon) + len(self.timers) + len(self.next_timers)

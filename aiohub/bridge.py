@@ -24,6 +24,7 @@ ends what it waits for, cleanup included.
 import asyncio
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Generator
 import contextlib
 import contextvars
 import inspect
@@ -39,6 +40,8 @@ import greenlet
 from aiohub import _callers
 from aiohub import _crossing
 from aiohub import _green_loop
+from aiohub import _green_start
+from aiohub import _request_context
 from aiohub import _threads
 from aiohub import exceptions
 
@@ -327,6 +330,31 @@ def _watch_greenlet(
     # function: then nothing of it has run, or will.
     return weakref.ref(
         run_and_tell, lambda _: ended(None, greenlet.GreenletExit()))
+
+
+def _await_green_thread(
+    self: greenthread.GreenThread,
+) -> Generator[Any, Any, Any]:
+    """``GreenThread.__await__``: as with :func:`greenlet_to_future`.
+
+    eventlet's raises ``CancelledError`` before the green thread has ended,
+    and works on its own asyncio hub only. Most green threads that are awaited
+    have just been started for that, and need no future: they have ended when
+    this comes to one.
+    """
+    if not (self or self.dead):
+        if self.gr_context is None:
+            _request_context.follow()
+            self.gr_context = contextvars.copy_context()
+        self.link(_threads.end_quietly)
+        if (_green_start.start_awaited(self) and self.dead
+                and not self._exit_event.has_exception()):
+            return self.wait()
+        self.unlink(_threads.end_quietly)
+    return (yield from greenlet_to_future(self).__await__())
+
+
+greenthread.GreenThread.__await__ = _await_green_thread
 
 
 # -- both

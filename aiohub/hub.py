@@ -56,11 +56,7 @@ _switch = greenlet.greenlet.switch
 
 
 def is_available() -> bool:
-    """Return whether this system can run the hub; eventlet asks.
-
-    :returns: True: every system that has ``poll`` or ``epoll`` can, and
-        asyncio needs no less.
-    """
+    """Return True; eventlet asks. What the hub needs, asyncio needs, too."""
     return True
 
 
@@ -100,6 +96,9 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
     takes_several_readers = True
 
     running: bool
+    # For _green_start.
+    callbacks_began: float | None = None
+    kept_thread: Any = None
 
     def __init__(self) -> None:
         base_hub.BaseHub.__init__(self)
@@ -179,8 +178,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         events = self.turn_of_green_side(timeout)
         if timeout != 0:
             # There was nothing for the loop to do. As long as there is not,
-            # green threads go on without a turn of the loop, which takes half
-            # as long as one of theirs.
+            # green threads go on without a turn of the loop.
             ready = self._ready_in_loop
             while not (events or ready or loop.needs_turn):
                 if until is not None:
@@ -189,6 +187,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
                         break
                 events = self.turn_of_green_side(timeout)
         # Callbacks come next.
+        self.callbacks_began = None
         self.greenlet = self._standstill.front
         return events
 
@@ -198,8 +197,11 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         """Poll for both worlds, and run what is due in green threads."""
         if self.woken_parks:
             self.step_parks()
+            # It may have made work for the loop, which must not wait.
+            timeout = 0
         while self.closed:
             self.close_next()
+            timeout = 0
         if self.is_asked:
             self.take_asked()
         if self.next_timers:
@@ -437,6 +439,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
 
     def _close(self) -> None:
         _lifetime.forget(self)
+        self.kept_thread = None
         _eventlet.unwind(self.loop_greenlet)
         self._standstill.close()
         self.loop.close()

@@ -37,6 +37,7 @@ import greenlet
 from aiohub import _callers
 from aiohub import _crossing
 from aiohub import _green_loop
+from aiohub import _green_start
 from aiohub import _held
 from aiohub import _request_context
 from aiohub import _threads
@@ -117,7 +118,9 @@ def sync_to_async(fn: Any = None, **options: Any) -> Any:
     :param fn: The function; it may make any green call.
     :param options: Those of :func:`~aiohub.greenlet_to_future`.
     :returns: A coroutine function that calls *fn* in a new green thread and
-        waits for it. It has the name, signature and docstring of *fn*.
+        waits for it. It has the name, signature and docstring of *fn*. On the
+        aiohub hub *fn* begins at once, and if it does not wait, nobody else
+        may have run before its result is there.
     :raises aiohub.AiohubError: If *fn* is no function, or a coroutine
         function.
     """
@@ -133,8 +136,18 @@ def sync_to_async(fn: Any = None, **options: Any) -> Any:
     @functools.wraps(fn)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         call = functools.partial(fn, *args, **kwargs)
-        return await bridge.greenlet_to_future(
-            _threads.spawn(call), **options)
+        green: Any
+        hub = _green_start.hub_of_step()
+        if hub is not None and _green_start.is_due(hub):
+            await asyncio.sleep(0)
+            hub = _green_start.hub_of_step()
+        if hub is not None:
+            green, result = _green_start.run(hub, call)
+            if green is None:
+                return result
+        else:
+            green = _threads.spawn(call)
+        return await bridge.greenlet_to_future(green, **options)
 
     return wrapper
 

@@ -99,18 +99,16 @@ def _in_coroutine(way, wait):
     return work
 
 
-def _aiohub_spawn():
-    import aiohub
-    import eventlet
-
-    return aiohub.greenlet_to_future(eventlet.spawn(_nothing))
-
-
 def _eventlet_spawn():
-    """On its asyncio hub, green threads can be awaited."""
     import eventlet
 
     return eventlet.spawn(_nothing)
+
+
+def _aiohub_to_future():
+    import aiohub
+
+    return aiohub.greenlet_to_future(_eventlet_spawn())
 
 
 def _gevent_spawn():
@@ -134,7 +132,12 @@ def _gevent_sync_to_async():
 
 for _name, _waits in {
     'await of a green thread': {
-        'aiohub': _aiohub_spawn,
+        'aiohub': _eventlet_spawn,
+        'eventlet and asyncio': _eventlet_spawn,
+        'gevent and asyncio': _gevent_spawn,
+    },
+    'await of greenlet_to_future()': {
+        'aiohub': _aiohub_to_future,
         'eventlet and asyncio': _eventlet_spawn,
         'gevent and asyncio': _gevent_spawn,
     },

@@ -31,7 +31,7 @@ LAYERS = (
     ('_waiters',),
     ('_green_loop', '_descriptors', '_timers'),
     ('loop',),
-    ('_task_class',),
+    ('_task_class', '_green_start'),
     ('_lifetime', 'tasks', '_standstill', '_threads',
      '_green_event', '_green_select', '_green_timeout', '_signals',
      '_futures'),

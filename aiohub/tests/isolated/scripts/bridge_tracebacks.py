@@ -140,6 +140,18 @@ async def call_green_thread() -> None:
     await aiohub.greenlet_to_future(eventlet.spawn(green_fail))
 
 
+async def call_awaitable_thread() -> None:
+    await eventlet.spawn(green_fail)
+
+
+async def call_thread_that_has_failed() -> None:
+    green = eventlet.spawn(green_fail)
+    future = aiohub.greenlet_to_future(green)
+    await asyncio.wait([future])
+    assert future.exception() is failure
+    await aiohub.greenlet_to_future(green)
+
+
 async def call_greenlet() -> None:
     raw = eventlet.greenlet.greenlet(green_fail)
     await aiohub.greenlet_to_future(raw)
@@ -179,6 +191,8 @@ TO_ASYNC = {
 TO_GREEN = {
     call_sync_to_async: 1,
     call_green_thread: 0,
+    call_awaitable_thread: 1,
+    call_thread_that_has_failed: 0,
     call_greenlet: 1,
     call_context_manager_async: 3,
     call_iterator_async: 2,
@@ -516,9 +530,18 @@ def nobody_awaits_coroutine() -> None:
 
 def nobody_awaits_any_more() -> None:
     """The future is cancelled, and what it stood for goes on and fails."""
-    future = aiohub.sync_to_async(autokill_greenlet=False)(green_fail_anew)()
-    task = loop.create_task(future)
-    loop.call_soon(task.cancel)
+    begun = []
+
+    def fail_later() -> None:
+        begun.append(True)
+        eventlet.sleep(0)
+        green_fail_anew()
+
+    task = loop.create_task(
+        aiohub.sync_to_async(autokill_greenlet=False)(fail_later)())
+    while not begun:
+        eventlet.sleep(0)
+    task.cancel()
 
 
 for function in (

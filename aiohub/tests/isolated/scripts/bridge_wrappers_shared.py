@@ -507,9 +507,11 @@ def _in_the_body(manager: Any) -> Any:
     coro = _body(aiohub.wrap_sync_context_manager(manager), gate)
 
     async def drive():
-        entering = _drive(coro)
-        await asyncio.wait([entering])
-        return _drive(coro)
+        awaits = _drive(coro)
+        if not gate.reached:  # otherwise it has been entered at once
+            await asyncio.wait([awaits])
+            awaits = _drive(coro)
+        return awaits
 
     aiohub.await_(drive())
     assert gate.reached

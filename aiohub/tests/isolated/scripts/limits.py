@@ -281,35 +281,6 @@ def asyncio_run_in_a_green_thread():
     coro.close()
 
 
-@cases.case
-def plain_await_of_a_green_thread():
-    """Its cleanup is not waited for when the task is cancelled."""
-    ended = []
-    cleaned = event.Event()
-
-    def green():
-        try:
-            event.Event().wait()
-        finally:
-            cleaned.wait()
-            ended.append(True)
-
-    async def work():
-        await eventlet.spawn(green)
-
-    task = loop.create_task(work())
-    cases.turns()
-    task.cancel()
-    cases.until(task.done)
-    assert not ended
-    if mode.HUB == 'epolls':
-        assert isinstance(task.exception(), BaseException)
-    else:
-        assert task.cancelled()
-    cleaned.send()
-    cases.turns()
-
-
 cases.run_all()
 # Leaves a task behind, which a case must not.
 eventlet.spawn(dropped_in_a_green_call).wait()

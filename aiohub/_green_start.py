@@ -1,0 +1,200 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Green code that a task waits for, begun in the middle of the task's step.
+
+A green thread begins in the next turn of the hub. A task that waits for one
+has nothing to do until then, and most have no reason to wait for anything
+else: so it runs before the task goes on, and another turn is made only if it
+has to wait itself.
+"""
+
+import asyncio
+from collections.abc import Callable
+import contextvars
+import sys
+from typing import Any
+import weakref
+
+import greenlet
+
+from aiohub import _eventlet
+from aiohub import _first_step
+from aiohub import _request_context
+from aiohub import _task_greenlet
+from aiohub import _threads
+
+_getcurrent = greenlet.getcurrent
+_getrefcount = sys.getrefcount
+_getweakrefcount = weakref.getweakrefcount
+# Not what HubGreenlet makes of it.
+_switch = greenlet.greenlet.switch
+_NOTHING = _threads.NOTHING
+
+
+def hub_of_step() -> Any:
+    """Return the hub of this thread if the caller is in a step of its loop.
+
+    Then the greenlet of the loop is the current one, or has switched to it;
+    and to that greenlet comes all that ends or waits. Not a library's
+    greenlet in a coroutine, nor a task that has begun eagerly in the step of
+    another, or in a green thread: there somebody else has made the step. That
+    a callback waits, and the loop with it, cannot be: it would do so in that
+    greenlet.
+
+    :returns: None if it is not.
+    """
+    hub: Any = _eventlet.current_hub()
+    # Other hubs have no such greenlet.
+    own = getattr(hub, 'loop_greenlet', None)
+    current = _getcurrent()
+    if current is not own:
+        if type(current) is not _task_greenlet.TaskGreenlet:
+            return None
+        state = current.state
+        if not state.in_step or state.stepper is not own:
+            return None
+    return hub if asyncio._get_running_loop() is hub.loop else None
+
+
+def is_due(hub: Any) -> bool:
+    """Whether the hub is to make a turn before green code begins.
+
+    A task that never waits for anything else would keep all others from
+    running.
+    """
+    now = hub.clock()
+    if hub.callbacks_began is None:
+        hub.callbacks_began = now
+    return bool(now >= hub.callbacks_began + _first_step.MOMENT)
+
+
+def run(
+    hub: Any, function: Callable[[], Any],
+) -> tuple[_threads.KeptThread | None, Any]:
+    """Run a function in a green thread until it waits or ends.
+
+    Each greenlet that begins to run makes Python map memory for its frames,
+    which takes two thirds of the time of all; so one is kept for the next
+    time. No more: a second function is not run in this way before the first
+    has returned or waits.
+
+    :param hub: What :func:`hub_of_step` has returned.
+    :returns: None and the result; or the green thread, if it has not
+        returned.
+    """
+    _request_context.follow()
+    green: _threads.KeptThread | None = hub.kept_thread
+    hub.kept_thread = None
+    is_deep = False
+    if green is None or green.parent is not hub.loop_greenlet:
+        green = _threads.KeptThread(hub.loop_greenlet)
+        is_deep = _is_deep()
+    green.gr_context = contextvars.copy_context()
+    _switch_in_turn(hub, _switch, green, function)
+    result = green.outcome
+    if result is _NOTHING:
+        green.alone = True
+        return green, None
+    if is_deep or _traces(green) != _NONE:
+        green.alone = True
+        _switch_in_turn(hub, _switch, green)
+    else:
+        green.outcome = _NOTHING
+        green.gr_context = None
+        hub.kept_thread = green
+    return None, result
+
+
+def start_awaited(green: greenlet.greenlet) -> bool:
+    """Run a green thread until it waits or ends, if it is the next to begin.
+
+    Otherwise others would have been started before it, and begin after it.
+
+    :returns: Whether it has begun now.
+    """
+    if green or green.dead:
+        return False
+    hub = hub_of_step()
+    if hub is None or is_due(hub):
+        return False
+    call = hub.take_next_call_of(green)
+    if call is None:
+        return False
+    function, args, kwargs = call
+    _switch_in_turn(hub, function, *args, **kwargs)
+    return True
+
+
+def _switch_in_turn(hub: Any, switch: Callable[..., Any], *args: Any,
+                    **kwargs: Any) -> None:
+    """Switch to a green thread; it waits or ends, and then control is back.
+
+    Meanwhile the hub seems to be in its turn: no task is current, and
+    ``hub.greenlet`` is where a green call goes, and not the front.
+
+    Orders of events. It returns, or waits: control comes to the greenlet of
+    the loop. That is the caller, or it has made the step that the caller is
+    in (``GreenCoroutine.send()``), finds that the task is not the current
+    one, and switches back. It kills another one, or switches to it: the same
+    when that ends or waits, and it goes on itself in a later turn. It cancels
+    or kills the task: that sees it where it waits next. It raises what is for
+    the main greenlet: that gets it in the next turn of the loop, and the
+    task, too. It closes the hub: that waits until the task has ended.
+    """
+    before = hub.greenlet
+    task = hub.leave_task()
+    hub.greenlet = hub.loop_greenlet
+    try:
+        switch(*args, **kwargs)
+    except hub.SYSTEM_EXCEPTIONS as exc:
+        # It comes here if the caller is the greenlet of the loop.
+        hub.loop.call_soon(_raise, exc)
+    except BaseException:
+        # Of a green thread that eventlet has made.
+        hub.squelch_generic_exception(sys.exc_info())
+    finally:
+        hub.greenlet = before
+        hub.enter_task(task)
+
+
+def _is_deep() -> bool:
+    """Whether what starts here has less room for nested calls, for good."""
+    current = _getcurrent()
+    return _task_greenlet.is_deep(
+        type(current) is _task_greenlet.TaskGreenlet
+        and current.state.is_deep)
+
+
+def _traces(green: _threads.KeptThread) -> tuple[Any, ...]:
+    """Return what shows that somebody can tell what *green* runs next.
+
+    Who has seen it in one function must not see it in another: somebody
+    refers to it, as the variables of a ``threading.local`` do, or waits for
+    its end.
+    """
+    return (_getrefcount(green), _getweakrefcount(green),
+            len(green.__dict__), green._exit_funcs)
+
+
+def _traces_of_nobody() -> tuple[Any, ...]:
+    green = _threads.KeptThread(_getcurrent())
+    _switch(green, int)
+    return _traces(green)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+#: What they are when there are none.
+_NONE = _traces_of_nobody()
