@@ -342,7 +342,8 @@ def _await_green_thread(
     have just been started for that, and need no future: they have ended when
     this comes to one.
     """
-    if not (self or self.dead):
+    # Not those of the bridge, which log what nobody takes.
+    if type(self) is greenthread.GreenThread and not (self or self.dead):
         if self.gr_context is None:
             _request_context.follow()
             self.gr_context = contextvars.copy_context()

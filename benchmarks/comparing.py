@@ -184,7 +184,9 @@ def _measure(args: argparse.Namespace) -> None:
 
     if not one.repeats:
         loops = 1
-        values = [measure() for _ in range(args.values)]
+        # Of memory only the first: the next is given what that has freed.
+        values = [measure() for _ in range(
+            1 if one.unit == 'byte' else args.values)]
     else:
         loops = args.loops
         if not loops:
