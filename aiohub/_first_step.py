@@ -30,7 +30,7 @@ _switch = greenlet.greenlet.switch
 
 #: For how many seconds green code may go on in this way, at most, until the
 #: hub makes a turn: others would not run meanwhile.
-MOMENT = 0.001
+MOMENT = 0.0005
 
 
 class FirstStep:
