@@ -149,7 +149,8 @@ def _switch_in_turn(hub: Any, switch: Callable[..., Any], *args: Any,
     when that ends or waits, and it goes on itself in a later turn. It cancels
     or kills the task: that sees it where it waits next. It raises what is for
     the main greenlet: that gets it in the next turn of the loop, and the
-    task, too. It closes the hub: that waits until the task has ended.
+    task, too. It closes the hub: that cancels the task, which kills it, and
+    the hub is closed.
     """
     before = hub.greenlet
     task = hub.leave_task()

@@ -149,6 +149,7 @@ class BridgeThread(KillableThread):
     """
 
     taken = False
+
     def main(self, function: Callable[..., Any], args: Any,
              kwargs: Any) -> None:
         try:

@@ -270,7 +270,7 @@ def greenlet_to_future(
         if isinstance(error, greenlet.GreenletExit) and (
                 autocancel_future or future.cancels):
             error = asyncio.CancelledError()
-        if future.get_loop() is own:
+        if future.get_loop() is own and not own.is_closed():
             return future.finish(result, error)
         if future.done():
             return False

@@ -614,4 +614,31 @@ for kind in (KeyboardInterrupt, SystemExit) if mode.HUB != 'asyncio' else ():
                     seen.append('main')
             assert 1 <= len(seen) <= 2, (name, green, seen)
 
+
+# -- it closes the hub
+
+def close_hub(seen: list[str]) -> None:
+    try:
+        hubs.get_hub().close()
+    except greenlet.GreenletExit:
+        seen.append('killed')
+        raise
+
+
+async def have_it_closed(way: Way, seen: list[str]) -> None:
+    await way(functools.partial(close_hub, seen))
+
+
+for way in WAYS.values() if mode.ON else ():
+    for green in (True, False):
+        seen = []
+        hub = hubs.get_hub()
+        with mock.patch.object(tasks, 'enabled', green):
+            task = aiohub.get_loop().create_task(have_it_closed(way, seen))
+        cases.until(hub.loop.is_closed)
+        # Not later: nothing of that loop runs any more.
+        assert task.cancelling()
+        assert seen == ['killed'], seen
+        assert hubs.get_hub() is not hub
+
 mode.done()
