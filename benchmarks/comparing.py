@@ -14,11 +14,12 @@
 
 A subject has rows, and a row a function for each way to write the same thing:
 with eventlet, with asyncio, with gevent, or across two of these. A candidate
-is what runs them. Each round measures every candidate of a row once, in a new
-process, one right after the other, and in another order each time: a machine
-that gets slower or faster does so for all. What counts is how many times as
-fast the candidate is as the base of the row in the same round: the median of
-the rounds, and how far apart they are.
+is what runs them. In each round every candidate of a row has a new process,
+and they measure in turns of a tenth of a second, in another order each time: a
+machine that gets slower or faster does so for all. What counts is how many
+times as fast the candidate is as the base of the row was in the same turn: the
+median of these in each round, the median of the rounds, and how far apart the
+rounds are.
 """
 
 import argparse
@@ -28,12 +29,12 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Any
 from typing import NamedTuple
@@ -160,8 +161,11 @@ def row(name: str, way: str, base: str = 'epolls', count: int = 1,
 
 # -- measuring, in a process for that
 
-def _measure(args: argparse.Namespace) -> None:
+def _work(args: argparse.Namespace) -> None:
+    """Measure once for each line that comes in, and tell the value."""
     warnings.simplefilter('ignore')
+    answers = os.fdopen(os.dup(1), 'w', buffering=1)
+    os.dup2(2, 1)  # what the functions print
     one = _rows[args.row]
     name = args.worker
     if name == 'aiohub, tasks not green':
@@ -182,47 +186,69 @@ def _measure(args: argparse.Namespace) -> None:
             result = _run_coroutine(name, result)
         return float(result)
 
+    loops = [args.loops]
     if not one.repeats:
-        loops = 1
-        # Of memory only the first: the next is given what that has freed.
-        values = [measure() for _ in range(
-            1 if one.unit == 'byte' else args.values)]
-    else:
-        loops = args.loops
-        if not loops:
-            loops = 1
-            while measure(loops) < LONG:
-                loops *= 2
-        measure(loops)  # fills caches
-        values = [measure(loops) / loops / one.count
-                  for _ in range(args.values)]
-    # A value must be more than nothing.
-    values = [max(value, 1e-12) for value in values]
-    machine = pyperf.Run(values).get_metadata()
+        loops = []
+    elif not args.loops:
+        loops = [1]
+        while measure(*loops) < LONG:
+            loops[0] *= 2
+    if loops:
+        measure(*loops)  # fills caches
+    machine = pyperf.Run([1.0]).get_metadata()
     metadata = {key: machine[key] for key in METADATA if key in machine}
-    metadata |= {'name': '%s: %s' % (one.name, name), 'loops': loops,
+    metadata |= {'name': '%s: %s' % (one.name, name),
+                 'loops': loops[0] if loops else 1,
                  'unit': one.unit, 'inner_loops': one.count}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             metadata[package] = importlib.metadata.version(package)
-    run = pyperf.Run(values, metadata=metadata, collect_metadata=False)
-    pyperf.BenchmarkSuite([pyperf.Benchmark([run])]).dump(args.output)
+    answers.write(json.dumps(metadata) + '\n')
+    for _ in sys.stdin:
+        value = measure(*loops)
+        if loops:
+            value /= loops[0] * one.count
+        # A value must be more than nothing.
+        answers.write('%r\n' % max(value, 1e-12))
 
 
-def _measured(one: Row, candidate: str, loops: int,
-              args: argparse.Namespace) -> pyperf.Benchmark:
-    env = {**os.environ, **MALLOC, 'PYTHONPATH': os.pathsep.join(
-        [str(HERE.parent), os.environ.get('PYTHONPATH', '')])}
-    env.pop('EVENTLET_HUB', None)
-    if CANDIDATES[candidate].hub:
-        env['EVENTLET_HUB'] = CANDIDATES[candidate].hub
-    with tempfile.TemporaryDirectory() as directory:
-        path = os.path.join(directory, 'value.json')
-        subprocess.run(
+class Worker:
+    """A process that measures one candidate, when it is asked to.
+
+    :ivar metadata: Of what it measures, for ``pyperf``.
+    :ivar values: What it has measured.
+    """
+
+    def __init__(self, one: Row, candidate: str, loops: int) -> None:
+        env = {**os.environ, **MALLOC, 'PYTHONPATH': os.pathsep.join(
+            [str(HERE.parent), os.environ.get('PYTHONPATH', '')])}
+        env.pop('EVENTLET_HUB', None)
+        if CANDIDATES[candidate].hub:
+            env['EVENTLET_HUB'] = CANDIDATES[candidate].hub
+        self._process = subprocess.Popen(
             [sys.executable, sys.argv[0], '--worker', candidate, '--row',
-             one.name, '--loops', str(loops), '--values', str(args.values),
-             '--output', path], env=env, check=True)
-        return pyperf.Benchmark.load(path)
+             one.name, '--loops', str(loops)], env=env, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # It is ready then: those that start must not disturb each other.
+        self.metadata = self._answer()
+        self.values: list[float] = []
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise subprocess.CalledProcessError(
+                self._process.wait(), self._process.args)
+        return json.loads(line)
+
+    def measure(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write('\n')
+        self._process.stdin.flush()
+        self.values.append(self._answer())
+
+    def close(self) -> None:
+        self._process.communicate()
 
 
 # -- comparing
@@ -241,22 +267,30 @@ def _say(text: str) -> None:
 
 def _compare(one: Row, args: argparse.Namespace) -> list[pyperf.Benchmark]:
     names = _candidates_of(one)
-    found: dict[str, pyperf.Benchmark] = {}
+    loops = dict.fromkeys(names, args.loops)
+    runs: dict[str, list[pyperf.Run]] = {name: [] for name in names}
+    # Of memory only the first: the next is given what that has freed.
+    times = 1 if one.unit == 'byte' else args.values
     for number in range(args.rounds):
-        # Whoever comes first finds the machine as the row before left it.
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            _say('%s: %s, round %d of %d'
-                 % (one.name, name, number + 1, args.rounds))
-            loops = args.loops
-            if name in found:
-                loops = found[name].get_total_loops() // one.count
-            result = _measured(one, name, loops, args)
-            if name in found:
-                found[name].add_runs(result)
-            else:
-                found[name] = result
-    return [found[name] for name in names]
+        _say('%s, round %d of %d: %s' % (
+            one.name, number + 1, args.rounds, ', '.join(names)))
+        workers: dict[str, Worker] = {}
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                workers[name] = Worker(one, name, loops[name])
+                stack.callback(workers[name].close)
+            for turn in range(times):
+                # Whoever comes first finds the machine as something else
+                # left it.
+                first = (number + turn) % len(names)
+                for name in names[first:] + names[:first]:
+                    workers[name].measure()
+        for name, worker in workers.items():
+            loops[name] = worker.metadata['loops']
+            runs[name].append(pyperf.Run(
+                worker.values, metadata=worker.metadata,
+                collect_metadata=False))
+    return [pyperf.Benchmark(runs[name]) for name in names]
 
 
 def medians(benchmark: pyperf.Benchmark) -> list[float]:
@@ -265,9 +299,14 @@ def medians(benchmark: pyperf.Benchmark) -> list[float]:
 
 
 def ratios(base: pyperf.Benchmark, other: pyperf.Benchmark) -> list[float]:
-    """Return how many times as fast *other* was, in each round."""
-    return [one / two for one, two in zip(
-        medians(base), medians(other), strict=True)]
+    """Return how many times as fast *other* was, in each round.
+
+    The median of what was measured one right after the other.
+    """
+    return [
+        statistics.median(a / b for a, b in zip(
+            one.values, two.values, strict=True))
+        for one, two in zip(base.get_runs(), other.get_runs(), strict=True)]
 
 
 def table(suite: pyperf.BenchmarkSuite) -> list[tuple[str, ...]]:
@@ -300,8 +339,8 @@ def main() -> None:
         description=sys.modules['__main__'].__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('rows', nargs='*', help='rows with this in the name')
-    parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--values', type=int, default=3,
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--values', type=int, default=9,
                         help='values of a candidate in each round')
     parser.add_argument('--quick', action='store_true',
                         help='only see that the functions run')
@@ -312,7 +351,7 @@ def main() -> None:
                         help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        _measure(args)
+        _work(args)
         return
     if args.quick:
         args.rounds = args.values = args.loops = 1

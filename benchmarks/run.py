@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('subjects', nargs='*', metavar='SUBJECT',
                         help='some of: ' + ', '.join(SUBJECTS))
-    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--quick', action='store_true',
                         help='only see that everything runs')
     parser.add_argument('--output', type=pathlib.Path, metavar='DIRECTORY',
