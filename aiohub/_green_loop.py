@@ -46,6 +46,9 @@ class GreenEventLoop(loop.EventLoop):
     :param hub: The hub of this thread.
     """
 
+    # See EventLoop.
+    __slots__ = ('_hub', '_wait', 'selecting')
+
     def __init__(self, hub: Any) -> None:
         self._hub = hub
         # The wait of select() that new work has to end, if it is in one.

@@ -73,9 +73,9 @@ def is_due(hub: Any) -> bool:
     running.
     """
     now = hub.clock()
-    if hub.callbacks_began is None:
-        hub.callbacks_began = now
-    return bool(now >= hub.callbacks_began + _first_step.MOMENT)
+    if hub.loop.callbacks_began is None:
+        hub.loop.callbacks_began = now
+    return bool(now >= hub.loop.callbacks_began + _first_step.MOMENT)
 
 
 def run(
@@ -93,8 +93,8 @@ def run(
         returned.
     """
     _request_context.follow()
-    green: _threads.KeptThread | None = hub.kept_thread
-    hub.kept_thread = None
+    green: _threads.KeptThread | None = hub.loop.kept_thread
+    hub.loop.kept_thread = None
     is_deep = False
     if green is None or green.parent is not hub.loop_greenlet:
         green = _threads.KeptThread(hub.loop_greenlet)
@@ -111,7 +111,7 @@ def run(
     else:
         green.outcome = _NOTHING
         green.gr_context = None
-        hub.kept_thread = green
+        hub.loop.kept_thread = green
     return None, result
 
 
@@ -153,7 +153,7 @@ def _switch_in_turn(hub: Any, switch: Callable[..., Any], *args: Any,
     the hub is closed.
     """
     before = hub.greenlet
-    task = hub.leave_task()
+    task = hub.loop.leave_task()
     hub.greenlet = hub.loop_greenlet
     try:
         switch(*args, **kwargs)
@@ -165,7 +165,7 @@ def _switch_in_turn(hub: Any, switch: Callable[..., Any], *args: Any,
         hub.squelch_generic_exception(sys.exc_info())
     finally:
         hub.greenlet = before
-        hub.enter_task(task)
+        hub.loop.enter_task(task)
 
 
 def _is_deep() -> bool:

@@ -43,6 +43,9 @@ from typing import Any
 class SignalsLoop(asyncio.SelectorEventLoop):
     """The part of :class:`aiohub.loop.EventLoop` that is about signals."""
 
+    # See EventLoop.
+    __slots__ = ('_former_wakeup_fd', '_signals', '_wakeup_fd')
+
     def __init__(self, selector: Any) -> None:
         # Those that this loop handles.
         self._signals: set[int] = set()

@@ -145,7 +145,7 @@ class Standstill:
             finally:
                 self._busy = False
             if self._waiting:
-                hub.hold(events)
+                hub.loop.hold(events)
 
     # -- in the greenlet that runs the loop
 
@@ -160,7 +160,7 @@ class Standstill:
         """
         warn()
         hub = self._hub
-        task = hub.leave_task()
+        task = hub.loop.leave_task()
         self._begin(True)
         current.woken = False
         call = self._resume
@@ -180,8 +180,8 @@ class Standstill:
             self._waiting = False
             self._end()
             # Whoever has woken us without the hub, as kill() does.
-            self._left_task = hub.leave_task()
-            hub.enter_task(task)
+            self._left_task = hub.loop.leave_task()
+            hub.loop.enter_task(task)
 
     def finish(self) -> None:
         """Let the deputy finish its turn."""
@@ -200,7 +200,7 @@ class Standstill:
         finally:
             self.unfinished = self._busy
             self._end()
-            self._hub.release()
+            self._hub.loop.release()
 
     def _begin(self, waiting: bool) -> None:
         """Make the deputy the hub."""
@@ -209,7 +209,7 @@ class Standstill:
         hub.greenlet = self.front.parent = deputy = self.renew_deputy()
         # What gets an exception that ends it.
         deputy.parent = self._root if waiting else hub.loop_greenlet
-        hub.enter_task(self._left_task)
+        hub.loop.enter_task(self._left_task)
         self._left_task = None
         self.unfinished = True
 

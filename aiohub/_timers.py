@@ -279,5 +279,5 @@ class TimersHub(asyncio_hub.Hub):
         # one by eventlet.asyncio.spawn_for_awaitable(), and nobody wants to
         # know.
         if not (self.loop.is_ending and issubclass(
-                exc_info[0], self._asyncio.CancelledError)):
+                exc_info[0], self.loop.built_on.CancelledError)):
             super().squelch_timer_exception(timer, exc_info)

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 import contextlib
 import contextvars
 import logging
+import selectors
 from typing import Any
 import weakref
 
@@ -94,6 +95,16 @@ class EventLoop(_signals.SignalsLoop):
     :param selector: The selector of the hub.
     """
 
+    # asyncio's attributes are in its __dict__. With 30 there, or more, or when
+    # somebody has asked for that, each call of a method takes 14 ns more.
+    __slots__ = ('_has_executor', '_hub_selector', '_is_inherited',
+                 '_native_executor', 'callbacks_began', 'has_task_factory',
+                 'inherited', 'is_ending', 'kept_thread', 'needs_turn',
+                 'ready', 'runs_in', 'runs_in_hub', 'spare_greenlets',
+                 'when_closed', 'woken_parks')
+
+    built_on = asyncio
+
     def __init__(self, selector: _selector.HubSelector) -> None:
         _futures.replace()
         _task_class.replace()
@@ -123,6 +134,14 @@ class EventLoop(_signals.SignalsLoop):
         self.runs_in_hub = True
         #: Those whose step the hub is to make next.
         self.woken_parks: list[_park.Park] = []
+        #: What it is to call in this turn: something, or nothing. Private to
+        #: asyncio, which lets nobody ask. Without it there is always
+        #: something.
+        self.ready: Sequence[object] = getattr(self, '_ready', _SOMETHING)
+        #: When a function has first begun in its callbacks in this turn, and
+        #: the green thread for the next; see _green_start.
+        self.callbacks_began: float | None = None
+        self.kept_thread: Any = None
         #: Greenlets for the next tasks.
         self.spare_greenlets = _task_greenlet.Spare()
 
@@ -200,7 +219,9 @@ class EventLoop(_signals.SignalsLoop):
         """
         if (not tasks.enabled or self.has_task_factory
                 or asyncio.current_task(self) is not None
-                or 'call_soon' in self.__dict__):
+                # Not by its __dict__: see there.
+                or getattr(self.call_soon, '__func__', None)
+                is not type(self).call_soon):
             return None
         return _first_step.KIND(
             hub, _task_class.PlainTask, tasks.GreenCoroutine(coro, self))
@@ -295,26 +316,32 @@ class EventLoop(_signals.SignalsLoop):
         """
         self._write_to_self()  # type: ignore[attr-defined]
 
-    @property
-    def ready(self) -> Sequence[object]:
-        """What the loop is to call in this turn: something, or nothing.
+    # -- while the loop stands still
 
-        It is always the same object. Private to asyncio, which lets nobody
-        ask. Without it there is always something.
-        """
-        ready: Sequence[object] = getattr(self, '_ready', _SOMETHING)
-        return ready
+    def leave_task(self) -> 'asyncio.Task[Any] | None':
+        """Have no task be the current one, as green threads expect."""
+        task = asyncio.current_task(self)
+        if task is not None:
+            asyncio._leave_task(self, task)
+        return task
 
-    def read_wakeups(self, fd: int) -> bool:
-        """Read what has woken the poll, while the loop stands still.
+    def enter_task(self, task: 'asyncio.Task[Any] | None') -> None:
+        """Take :meth:`leave_task` back."""
+        if task is not None:
+            asyncio._enter_task(self, task)
 
-        :param fd: A descriptor that the loop is to be told of.
-        :returns: Whether that was the self-pipe.
-        """
-        if fd != self._ssock.fileno():  # type: ignore[attr-defined]
-            return False
-        self._read_from_self()  # type: ignore[attr-defined]
-        return True
+    def hold(self, events: 'list[tuple[selectors.SelectorKey, int]]') -> None:
+        """Note that the loop cannot be told of *events* now."""
+        for key, _ in events:
+            if key.fd == self._ssock.fileno():  # type: ignore[attr-defined]
+                # It has woken the poll, and is to do so again.
+                self._read_from_self()  # type: ignore[attr-defined]
+            else:
+                self._hub_selector.hold(key.fd)
+
+    def release(self) -> None:
+        """Have the loop be told of events again."""
+        self._hub_selector.release()
 
     # -- fork
 

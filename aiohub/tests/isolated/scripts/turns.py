@@ -25,6 +25,7 @@ from eventlet import event
 from eventlet import hubs
 from eventlet import patcher
 
+
 native_socket = patcher.original('socket')
 native_time = patcher.original('time')
 hub = hubs.get_hub()
@@ -526,6 +527,59 @@ def ready_callbacks_hold_nobody_up() -> None:
     stop.append(None)
 
 
+def no_two_polls_are_left_out() -> None:
+    """A turn after one that found something for the loop may have no poll."""
+    noisy, other = pair()
+    left, right = pair()
+    loop = hub.loop
+    done = event.Event()
+    waits: list[int] = []
+    calls = noise = before = 0
+
+    def again() -> None:
+        nonlocal calls, before
+        calls += 1
+        if len(waits) == 50:
+            done.send(None)
+            return
+        if not before:
+            before = calls
+            right.send(b'x')
+        loop.call_soon(again)
+
+    def make_noise() -> None:
+        # Not read: every poll finds it.
+        nonlocal noise
+        noise += 1
+
+    def read() -> None:
+        nonlocal before
+        left.recv(1)
+        waits.append(calls - before)
+        before = 0
+
+    other.send(b'x')
+    loop.add_reader(noisy, make_noise)
+    loop.add_reader(left, read)
+    loop.call_soon(again)
+    done.wait()
+    assert calls / 2 - 2 <= noise <= calls, (noise, calls)
+    # One turn at most that does not look, and one in which it is called.
+    assert max(waits) <= 2, waits
+    loop.remove_reader(noisy)
+    loop.remove_reader(left)
+    for end in (noisy, other, left, right):
+        end.close()
+
+
+def attributes_are_few() -> None:
+    """Python calls methods of an object faster that has fewer than 30."""
+    assert len(vars(hub.loop)) < 30, sorted(vars(hub.loop))
+    # A hub that setup() makes of another one keeps what that had.
+    if mode.MODE.startswith('env'):
+        assert len(vars(hub)) < 30, sorted(vars(hub))
+
+
 for check in (lost_events, removed_in_the_turn,
               changed_for_asyncio_in_the_turn,
               failing_listener_of_shared_fd,
@@ -536,7 +590,8 @@ for check in (lost_events, removed_in_the_turn,
               loop_of_the_thread, a_spinning_green_thread_holds_nobody_up,
               talking_green_threads_hold_nobody_up,
               a_poll_ends_when_the_loop_is_due,
-              ready_callbacks_hold_nobody_up):
+              ready_callbacks_hold_nobody_up, no_two_polls_are_left_out,
+              attributes_are_few):
     try:
         check()
     except BaseException:
