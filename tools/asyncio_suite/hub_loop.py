@@ -23,6 +23,7 @@ import asyncio
 from asyncio import base_events
 from asyncio import unix_events
 import functools
+import importlib
 import threading
 from typing import Any
 from unittest import mock
@@ -251,10 +252,12 @@ def install(hub: str, green_tasks: bool) -> None:
 
     base_events.BaseEventLoop.__init__ = only_ours
 
+    with mock.patch.object(base_events, 'BaseEventLoop', loop_class):
+        # What its TestLoop derives from. Its bases cannot be exchanged later:
+        # our loops have __slots__.
+        importlib.import_module('test.test_asyncio.utils')
     from test.test_asyncio import test_tasks
-    from test.test_asyncio import utils
 
-    utils.TestLoop.__bases__ = (loop_class,)
     cases = test_tasks.BaseTaskTests
     cases.setUp = _green_set_up(cases.setUp, cases.new_task)
     cases.new_task = _green_new_task(cases.new_task)
