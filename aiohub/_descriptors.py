@@ -93,10 +93,10 @@ class DescriptorsHub(asyncio_hub.Hub):
             return
         fileno = listener.fileno
         bucket = self.listeners[listener.evtype]
-        others = self.secondaries[listener.evtype].get(fileno)
-        if others is not None:
+        others = self.secondaries[listener.evtype]
+        if others and fileno in others:
             base_hub.BaseHub.remove(self, listener)
-        elif bucket.get(fileno) is listener:
+        elif fileno in bucket and bucket[fileno] is listener:
             del bucket[fileno]
         else:
             return  # the hub was closed, and has forgotten it
@@ -145,13 +145,11 @@ class DescriptorsHub(asyncio_hub.Hub):
         found = []
         for fileno, mask in events:
             if mask & _READABLE and fileno in readers:
-                found.append(readers[fileno])
+                found.append((readers, fileno, readers[fileno]))
             if mask & _WRITABLE and fileno in writers:
-                found.append(writers[fileno])
-        for listener in found:
-            fileno = listener.fileno
-            bucket = self.listeners[listener.evtype]
-            if bucket.get(fileno) is not listener:
+                found.append((writers, fileno, writers[fileno]))
+        for bucket, fileno, listener in found:
+            if fileno not in bucket or bucket[fileno] is not listener:
                 continue
             try:
                 listener.cb(fileno)
@@ -161,6 +159,6 @@ class DescriptorsHub(asyncio_hub.Hub):
                 raise
             except BaseException:
                 self.squelch_exception(fileno, sys.exc_info())
-            if bucket.get(fileno) is listener:
+            if fileno in bucket and bucket[fileno] is listener:
                 # It stays: one-shot interest has to be renewed.
                 self._arm_again(fileno)

@@ -154,19 +154,26 @@ def _wait(self: Any, line: set[Any], look: Callable[[Any, Any], Any],
             waiter = _waiters.new()
             waiter.item = item
             line.add(waiter)
-            with mutex:
+            # No with statements: see LightQueue.put().
+            try:
+                mutex.acquire()
                 found = look(self, waiter)
+            finally:
+                mutex.release()
             if found is not NOTHING:
                 break
             tell(self)
             in_time = waiter.wait(
                 None if end is None else max(0, end - time.monotonic()))
-            with mutex:
+            try:
+                mutex.acquire()
                 # At once: who offers an item sees us in line until we take it.
                 line.discard(waiter)
                 if self._called:
                     self._called.discard(waiter)
                 found = look(self, waiter)
+            finally:
+                mutex.release()
             if found is not NOTHING:
                 return found
             if not in_time:

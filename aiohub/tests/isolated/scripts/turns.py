@@ -572,6 +572,27 @@ def no_two_polls_are_left_out() -> None:
         end.close()
 
 
+def a_hub_without_descriptors_hears_threads() -> None:
+    """It does not poll as long as something is due."""
+    seen: list[str] = []
+    threading = patcher.original('threading')
+    assert not list(hub.get_readers()) + list(hub.get_writers())
+
+    def call() -> None:
+        hub.loop.call_soon_threadsafe(seen.append, 'loop')
+        hub.schedule_call_threadsafe(0, seen.append, 'hub')
+
+    for _ in range(20):
+        seen.clear()
+        thread = threading.Thread(target=call)
+        thread.start()
+        with eventlet.Timeout(LONG):
+            while len(seen) < 2:
+                eventlet.sleep(0)
+        assert sorted(seen) == ['hub', 'loop'], seen
+        thread.join()
+
+
 def attributes_are_few() -> None:
     """Python calls methods of an object faster that has fewer than 30."""
     assert len(vars(hub.loop)) < 30, sorted(vars(hub.loop))
@@ -591,7 +612,7 @@ for check in (lost_events, removed_in_the_turn,
               talking_green_threads_hold_nobody_up,
               a_poll_ends_when_the_loop_is_due,
               ready_callbacks_hold_nobody_up, no_two_polls_are_left_out,
-              attributes_are_few):
+              a_hub_without_descriptors_hears_threads, attributes_are_few):
     try:
         check()
     except BaseException:
