@@ -269,8 +269,11 @@ def _compare(one: Row, args: argparse.Namespace) -> list[pyperf.Benchmark]:
     names = _candidates_of(one)
     loops = dict.fromkeys(names, args.loops)
     runs: dict[str, list[pyperf.Run]] = {name: [] for name in names}
-    # Of memory only the first: the next is given what that has freed.
-    times = 1 if one.unit == 'byte' else args.values
+    times = args.values
+    if one.unit == 'byte':
+        times = 1  # the next is given what that has freed
+    elif not one.repeats:
+        times = min(times, 3)  # they take seconds
     for number in range(args.rounds):
         _say('%s, round %d of %d: %s' % (
             one.name, number + 1, args.rounds, ', '.join(names)))

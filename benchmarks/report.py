@@ -41,12 +41,40 @@ SHOWN = {'aiohub': 'tab:blue', 'aiohub, tasks not green': 'tab:cyan',
          "eventlet's asyncio": 'tab:orange', 'gevent': 'tab:green',
          'uvloop': 'tab:olive', 'asyncio-gevent': 'tab:red'}
 
+SWITCHING = ('spawn and wait', 'Queue, there and back', 'Queue, 10 to 10',
+             '3,000 timers at random', 'Timeout made and cancelled',
+             '10,000 timers, 9,900 cancelled')
+#: What aiohub is to reach: rows; whether what counts is their geometric mean,
+#: or each of them; the candidate; and the least ratio.
+TARGETS: tuple[tuple[tuple[str, ...], bool, str, float], ...] = (
+    (('1 pair of sockets', '100 pairs of sockets'), False, 'aiohub', 1.25),
+    (('sleep(0), 100 green threads',), False, 'aiohub', 1.3),
+    (('sleep(0), 1 green thread', *SWITCHING), False, 'aiohub', 1.0),
+    (SWITCHING, True, 'aiohub', 1.1),
+    (('WSGI, keep-alive', 'WSGI, no keep-alive'), False, 'aiohub', 1.05),
+    (('await_(), suspends once',), False, 'aiohub', 3),
+    (('await_(), at once',), False, 'aiohub', 8),
+    (('await of a green thread',), False, 'aiohub', 1.8),
+    (('sync_to_async()',), False, 'aiohub', 2),
+    (('asyncio streams, echo', 'aiohttp requests'), False,
+     'aiohub, tasks not green', 0.97),
+    (('asyncio streams, echo', 'aiohttp requests'), False, 'aiohub', 0.9),
+    (('10,000 idle: memory of each',), False, 'aiohub', 1 / 1.05),
+)
+#: How late the slowest of 1,000 waits may be, in seconds.
+LATE = 0.005
+LATENCIES = ('green, asyncio busy: 99.9 % late',
+             'asyncio, green busy: 99.9 % late')
+
 Ratios = dict[str, dict[str, dict[str, list[float]]]]
 
 
-def read(directories: list[pathlib.Path]) -> tuple[Ratios, dict[str, str]]:
-    """Return ratios by row, candidate and Python; and what it ran on."""
+def read(
+    directories: list[pathlib.Path],
+) -> tuple[Ratios, Ratios, dict[str, str]]:
+    """Return ratios by row, candidate and Python; medians; the machine."""
     found: Ratios = {}
+    values: Ratios = {}
     machine: dict[str, str] = {}
     for directory in directories:
         for subject in run.SUBJECTS:
@@ -71,12 +99,41 @@ def read(directories: list[pathlib.Path]) -> tuple[Ratios, dict[str, str]]:
                         candidate, {})
                     by_python[version] = comparing.ratios(
                         suite.get_benchmark(base), benchmark)
-    return found, machine
+                    values.setdefault(row.name, {}).setdefault(
+                        candidate, {})[version] = comparing.medians(benchmark)
+    return found, values, machine
 
 
 def median(by_python: dict[str, list[float]]) -> float:
     """Return the median of the medians of the Pythons."""
     return statistics.median(map(statistics.median, by_python.values()))
+
+
+def targets(found: Ratios, values: Ratios) -> list[str]:
+    """Return a table of what was to be reached, and what was."""
+    lines = ['.. list-table::', '   :header-rows: 1', '',
+             '   * - what', '     - candidate', '     - at least',
+             '     - median', '     - reached']
+    for rows, mean, candidate, least in TARGETS:
+        ratios = {row: median(found[row][candidate])
+                  for row in rows if candidate in found.get(row, ())}
+        if mean and len(ratios) == len(rows):
+            ratios = {'geometric mean of these': statistics.geometric_mean(
+                ratios.values())}
+        for row, ratio in ratios.items():
+            lines += ['   * - %s' % row, '     - %s' % candidate,
+                      '     - %.2f' % least, '     - %.2f' % ratio,
+                      '     - %s' % ('yes' if ratio >= least else '**no**')]
+    for row in LATENCIES:
+        for candidate in ('aiohub', 'aiohub, tasks not green'):
+            if candidate in values.get(row, ()):
+                late = median(values[row][candidate])
+                lines += [
+                    '   * - %s' % row, '     - %s' % candidate,
+                    '     - at most %g ms' % (LATE * 1000),
+                    '     - %.1f ms' % (late * 1000),
+                    '     - %s' % ('yes' if late < LATE else '**no**')]
+    return [*lines, '']
 
 
 def plot(found: Ratios, path: pathlib.Path) -> None:
@@ -109,8 +166,8 @@ def plot(found: Ratios, path: pathlib.Path) -> None:
     figure.savefig(path, metadata={'Date': None})
 
 
-def page(found: Ratios, machine: dict[str, str], plot_name: str,
-         data: list[str]) -> str:
+def page(found: Ratios, values: Ratios, machine: dict[str, str],
+         plot_name: str, data: list[str]) -> str:
     """Return the page."""
     pythons = sorted({version for by_candidate in found.values()
                       for by_python in by_candidate.values()
@@ -123,6 +180,7 @@ def page(found: Ratios, machine: dict[str, str], plot_name: str,
         'plain asyncio for what is only asyncio.', '',
         '.. image:: %s' % plot_name,
         '   :alt: the ratios of the table as bars', '',
+        *targets(found, values),
         '.. list-table::', '   :header-rows: 1', '',
         '   * - what', '     - base', '     - candidate']
     lines += ['     - %s' % version for version in pythons]
@@ -156,7 +214,7 @@ def main() -> None:
     parser.add_argument('--output', required=True, type=pathlib.Path,
                         metavar='PAGE')
     args = parser.parse_args()
-    found, machine = read(args.directories)
+    found, values, machine = read(args.directories)
     target = args.output.parent
     target.mkdir(parents=True, exist_ok=True)
     data = []
@@ -169,8 +227,8 @@ def main() -> None:
                 data.append('%s/%s' % (target.name, name))
     plot_path = args.output.with_suffix('.svg')
     plot(found, plot_path)
-    args.output.with_suffix('.inc').write_text(
-        page(found, machine, '%s/%s' % (target.name, plot_path.name), data))
+    args.output.with_suffix('.inc').write_text(page(
+        found, values, machine, '%s/%s' % (target.name, plot_path.name), data))
 
 
 if __name__ == '__main__':
