@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument('subjects', nargs='*', metavar='SUBJECT',
                         help='some of: ' + ', '.join(SUBJECTS))
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--values', type=int, default=9,
+                        help='values of a candidate in each round')
     parser.add_argument('--quick', action='store_true',
                         help='only see that everything runs')
     parser.add_argument('--output', type=pathlib.Path, metavar='DIRECTORY',
@@ -42,7 +44,8 @@ def main() -> int:
         if subject not in SUBJECTS:
             parser.error('There is no %r. There are: %s'
                          % (subject, ', '.join(SUBJECTS)))
-        options = ['--rounds', str(args.rounds)]
+        options = ['--rounds', str(args.rounds),
+                   '--values', str(args.values)]
         if args.quick:
             options = ['--quick']
         if args.output:
