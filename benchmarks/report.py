@@ -61,6 +61,8 @@ TARGETS: tuple[tuple[tuple[str, ...], bool, str, float], ...] = (
     (('asyncio streams, echo', 'aiohttp requests'), False, 'aiohub', 0.9),
     (('10,000 idle: memory of each',), False, 'aiohub', 1 / 1.05),
 )
+#: How many times as fast it is to be as asyncio-gevent, in each row of that.
+LEAST_OF_GEVENT = 3
 #: How late the slowest of 1,000 waits may be, in seconds.
 LATE = 0.005
 LATENCIES = ('green, asyncio busy: 99.9 % late',
@@ -124,6 +126,14 @@ def targets(found: Ratios, values: Ratios) -> list[str]:
             lines += ['   * - %s' % row, '     - %s' % candidate,
                       '     - %.2f' % least, '     - %.2f' % ratio,
                       '     - %s' % ('yes' if ratio >= least else '**no**')]
+    for row, by_candidate in found.items():
+        if 'asyncio-gevent' in by_candidate:
+            ratio = (median(by_candidate['aiohub'])
+                     / median(by_candidate['asyncio-gevent']))
+            lines += ['   * - %s' % row, '     - aiohub, to asyncio-gevent',
+                      '     - %.2f' % LEAST_OF_GEVENT, '     - %.2f' % ratio,
+                      '     - %s' % ('yes' if ratio >= LEAST_OF_GEVENT
+                                     else '**no**')]
     for row in LATENCIES:
         for candidate in ('aiohub', 'aiohub, tasks not green'):
             if candidate in values.get(row, ()):
