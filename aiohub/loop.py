@@ -219,7 +219,7 @@ class EventLoop(_signals.SignalsLoop):
         """
         if (not tasks.enabled or self.has_task_factory
                 or asyncio.current_task(self) is not None
-                # Not by its __dict__: see there.
+                # Not by its __dict__; see __slots__.
                 or getattr(self.call_soon, '__func__', None)
                 is not type(self).call_soon):
             return None
