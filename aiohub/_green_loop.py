@@ -32,6 +32,7 @@ from aiohub import _eventlet
 from aiohub import _lifetime
 from aiohub import _native
 from aiohub import _selector
+from aiohub import _signals
 from aiohub import _standstill
 from aiohub import _task_greenlet
 from aiohub import exceptions
@@ -46,8 +47,8 @@ class GreenEventLoop(loop.EventLoop):
     :param hub: The hub of this thread.
     """
 
-    # See EventLoop.
-    __slots__ = ('_hub', '_wait', 'selecting')
+    if _signals.SLOTS:
+        __slots__ = ('_hub', '_wait', 'selecting')
 
     def __init__(self, hub: Any) -> None:
         self._hub = hub

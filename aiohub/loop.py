@@ -95,13 +95,13 @@ class EventLoop(_signals.SignalsLoop):
     :param selector: The selector of the hub.
     """
 
-    # asyncio's attributes are in its __dict__. With 30 there, or more, or when
-    # somebody has asked for that, each call of a method takes 14 ns more.
-    __slots__ = ('_has_executor', '_hub_selector', '_is_inherited',
-                 '_native_executor', 'callbacks_began', 'has_task_factory',
-                 'inherited', 'is_ending', 'kept_thread', 'needs_turn',
-                 'ready', 'runs_in', 'runs_in_hub', 'spare_greenlets',
-                 'when_closed', 'woken_parks')
+    if _signals.SLOTS:
+        __slots__ = ('_has_executor', '_hub_selector', '_is_inherited',
+                     '_native_executor', 'callbacks_began',
+                     'has_task_factory', 'inherited', 'is_ending',
+                     'kept_thread', 'needs_turn', 'ready', 'runs_in',
+                     'runs_in_hub', 'spare_greenlets', 'when_closed',
+                     'woken_parks')
 
     built_on = asyncio
 
@@ -219,7 +219,7 @@ class EventLoop(_signals.SignalsLoop):
         """
         if (not tasks.enabled or self.has_task_factory
                 or asyncio.current_task(self) is not None
-                # Not by its __dict__; see __slots__.
+                # Not by its __dict__; see _signals.SLOTS.
                 or getattr(self.call_soon, '__func__', None)
                 is not type(self).call_soon):
             return None

@@ -595,7 +595,9 @@ def a_hub_without_descriptors_hears_threads() -> None:
 
 def attributes_are_few() -> None:
     """Python calls methods of an object faster that has fewer than 30."""
-    assert len(vars(hub.loop)) < 30, sorted(vars(hub.loop))
+    # Since 3.13 slots make it slower; see aiohub._signals.SLOTS.
+    if sys.version_info < (3, 13):
+        assert len(vars(hub.loop)) < 30, sorted(vars(hub.loop))
     # A hub that setup() makes of another one keeps what that had.
     if mode.MODE.startswith('env'):
         assert len(vars(hub)) < 30, sorted(vars(hub))
