@@ -154,26 +154,29 @@ def _wait(self: Any, line: set[Any], look: Callable[[Any, Any], Any],
             waiter = _waiters.new()
             waiter.item = item
             line.add(waiter)
-            # No with statements: see LightQueue.put().
+            # No with statements: see LightQueue.put(). In a child that is
+            # forked meanwhile there is another mutex.
+            taken = mutex
             try:
-                mutex.acquire()
+                taken.acquire()
                 found = look(self, waiter)
             finally:
-                mutex.release()
+                taken.release()
             if found is not NOTHING:
                 break
             tell(self)
             in_time = waiter.wait(
                 None if end is None else max(0, end - time.monotonic()))
+            taken = mutex
             try:
-                mutex.acquire()
+                taken.acquire()
                 # At once: who offers an item sees us in line until we take it.
                 line.discard(waiter)
                 if self._called:
                     self._called.discard(waiter)
                 found = look(self, waiter)
             finally:
-                mutex.release()
+                taken.release()
             if found is not NOTHING:
                 return found
             if not in_time:

@@ -28,6 +28,7 @@ import eventlet  # noqa: E402
 from eventlet import asyncio as eventlet_asyncio  # noqa: E402
 from eventlet import hubs  # noqa: E402
 from eventlet import patcher  # noqa: E402
+from eventlet import queue  # noqa: E402
 
 native = patcher.original('threading')
 native_os = patcher.original('os')
@@ -118,4 +119,28 @@ def count() -> None:
 in_child(count)
 stop.set()
 thread.join()
+
+
+class Forking(queue.LightQueue):
+    """Forks while it is looked for an item; the child has another mutex."""
+
+    def _get(self) -> object:
+        self.child = native_os.fork()
+        return super()._get()
+
+
+items = Forking()
+getting = eventlet.spawn(items.get)
+eventlet.sleep(0)
+items.put('item')
+try:
+    assert getting.wait() == 'item'
+except BaseException:
+    traceback.print_exc()
+    if not items.child:
+        native_os._exit(1)
+    raise
+if not items.child:
+    native_os._exit(0)
+assert native_os.waitpid(items.child, 0)[1] == 0
 mode.done()
