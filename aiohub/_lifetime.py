@@ -194,6 +194,7 @@ class _Keeper:
             # more, and their frames refer to the hub.
             hub.__dict__.pop('_selector', None)
             del hub.loop
+            _native.forget_dummy_thread()
 
 
 _local = _native.threading.local()

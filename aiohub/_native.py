@@ -145,6 +145,21 @@ def unpatch_asyncio() -> None:
                 setattr(module, attribute, original)
 
 
+def forget_dummy_thread() -> None:
+    """Undo a ``threading.current_thread()`` of a thread that has ended.
+
+    What is called while the variables of a thread go, which a log line is
+    enough for, gets a dummy thread. From CPython 3.13 that is to go with a
+    variable of the thread, by a private name of threading; made that late,
+    nothing removes it until the interpreter ends, and there it fails with a
+    message. Without that name dummy threads stay, as is documented.
+    """
+    for module in {sys.modules['threading'], threading}:
+        info = getattr(module, '_thread_local_info', None)
+        if info is not None:
+            info.__dict__.pop('_track_dummy_thread_ref', None)
+
+
 class Future(concurrent.futures.Future[_T]):
     """A future whose result is set by a native thread.
 
