@@ -36,6 +36,7 @@ import greenlet
 from aiohub import _eventlet
 from aiohub import _first_step
 from aiohub import _green_start
+from aiohub import _loop_state
 from aiohub import _request_context
 from aiohub import _task_greenlet
 from aiohub import _threads
@@ -359,7 +360,8 @@ def _ends_with_loop(future: 'asyncio.Future[Any]') -> bool:
     has asked for.
     """
     current = greenlet.getcurrent()
-    return (getattr(future.get_loop(), 'is_ending', False)
+    state = _loop_state.of(future.get_loop())
+    return (state is not None and state.is_ending
             and current.parent is not None
             and _task_greenlet.driver_of(current) is None)
 

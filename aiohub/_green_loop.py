@@ -20,6 +20,7 @@ So code that uses asyncio goes on working with aiohub switched off.
 
 import asyncio
 import contextvars
+import dataclasses
 from typing import Any
 
 import eventlet
@@ -30,13 +31,26 @@ import greenlet
 from aiohub import _at_exit
 from aiohub import _eventlet
 from aiohub import _lifetime
+from aiohub import _loop_state
 from aiohub import _native
 from aiohub import _selector
-from aiohub import _signals
 from aiohub import _standstill
 from aiohub import _task_greenlet
 from aiohub import exceptions
 from aiohub import loop
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class GreenLoopState(_loop_state.LoopState):
+    """The attribute ``state`` of :class:`GreenEventLoop`."""
+
+    #: The hub of the thread.
+    hub: Any = None
+    #: The wait of ``select()`` that new work has to end, if it is in one.
+    wait: object = None
+    #: Whether the loop is in ``select()``.
+    selecting: bool = False
+
 
 class GreenEventLoop(loop.EventLoop):
     """An event loop for a green thread of a hub that is not ours.
@@ -47,49 +61,45 @@ class GreenEventLoop(loop.EventLoop):
     :param hub: The hub of this thread.
     """
 
-    if _signals.SLOTS:
-        __slots__ = ('_hub', '_wait', 'selecting')
+    new_state = GreenLoopState
+    state: GreenLoopState
 
     def __init__(self, hub: Any) -> None:
-        self._hub = hub
-        # The wait of select() that new work has to end, if it is in one.
-        self._wait: object = None
-        #: Whether it is in select().
-        self.selecting = False
         super().__init__(_selector.HubSelector({}, {}, self._turn))
-        self.runs_in_hub = False
+        self.state.hub = hub
+        self.state.runs_in_hub = False
 
     def _turn(self, timeout: float | None) -> list[tuple[Any, int]]:
         """``select()`` that lets other green threads run, at least once."""
         poll: Any = self._hub_selector.poll
-        self.selecting = True
+        self.state.selecting = True
         try:
             if timeout == 0:
                 eventlet.sleep(0)
             else:
-                self._wait = object()
+                self.state.wait = object()
                 hubs.trampoline(
                     poll.fileno(), read=True, timeout=timeout,
                     timeout_exc=_Due)
         except _Due:
             pass
         finally:
-            self._wait = None
-            self.selecting = False
+            self.state.wait = None
+            self.state.selecting = False
         # Again: the process may have been forked meanwhile.
         poll = self._hub_selector.poll
         return list(self._hub_selector.asyncio_events(poll.poll(0)))
 
     def end_wait(self) -> None:
         """Have ``select()`` return soon: there is something new to do."""
-        if self._wait is not None:
-            self._hub.schedule_call_global(
-                0, self._end_wait, self._wait,
+        if self.state.wait is not None:
+            self.state.hub.schedule_call_global(
+                0, self._end_wait, self.state.wait,
                 greenlet_of(self, hubs.get_hub()))
 
     def _end_wait(self, wait: object, runner: greenlet.greenlet) -> None:
         # Something else may have ended it, and there may be another one.
-        if self._wait is wait:
+        if self.state.wait is wait:
             runner.switch()
 
     def call_soon(  # type: ignore[override]
@@ -152,7 +162,7 @@ class _Runner:
         self.loop_greenlet = eventlet.spawn(self._run)
 
     def _run(self) -> None:
-        self.loop.runs_in = greenlet.getcurrent()
+        self.loop.state.runs_in = greenlet.getcurrent()
         try:
             self.loop.run_forever()
         finally:
@@ -178,7 +188,7 @@ class _Runner:
         if current is not self.loop_greenlet:
             return type(hub).switch(hub)
         # Otherwise a callback, or a task that is not green.
-        self.stands_still = not self.loop.selecting
+        self.stands_still = not self.loop.state.selecting
         if self.stands_still:
             _standstill.warn()
         task = self._leave_task()

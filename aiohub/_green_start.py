@@ -73,9 +73,10 @@ def is_due(hub: Any) -> bool:
     running.
     """
     now = hub.clock()
-    if hub.loop.callbacks_began is None:
-        hub.loop.callbacks_began = now
-    return bool(now >= hub.loop.callbacks_began + _first_step.MOMENT)
+    state = hub.loop.state
+    if state.callbacks_began is None:
+        state.callbacks_began = now
+    return bool(now >= state.callbacks_began + _first_step.MOMENT)
 
 
 def run(
@@ -93,8 +94,9 @@ def run(
         returned.
     """
     _request_context.follow()
-    green: _threads.KeptThread | None = hub.loop.kept_thread
-    hub.loop.kept_thread = None
+    state = hub.loop.state
+    green: _threads.KeptThread | None = state.kept_thread
+    state.kept_thread = None
     is_deep = False
     if green is None or green.parent is not hub.loop_greenlet:
         green = _threads.KeptThread(hub.loop_greenlet)
@@ -111,7 +113,7 @@ def run(
     else:
         green.outcome = _NOTHING
         green.gr_context = None
-        hub.loop.kept_thread = green
+        hub.loop.state.kept_thread = green
     return None, result
 
 

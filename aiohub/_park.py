@@ -109,9 +109,10 @@ class Park:
             return
         current = greenlet.getcurrent()
         hub = hubs.get_hub().greenlet
-        if self._is_step_possible() and current in (hub, self.loop.runs_in):
+        state = self.loop.state
+        if self._is_step_possible() and current in (hub, state.runs_in):
             self.step_now()
-        elif (current is hub and not self.loop.runs_in_hub
+        elif (current is hub and not state.runs_in_hub
                 and self.loop.is_running()):
             # With the toggle off the hub goes on while a task, in its step,
             # kills a green thread.
@@ -139,8 +140,8 @@ class Park:
         hub = hubs.get_hub().greenlet
         if self._callback is None or not self._is_step_possible():
             self._step_soon()
-        elif self.loop.runs_in_hub:
-            self.loop.woken_parks.append(self)
+        elif self.loop.state.runs_in_hub:
+            self.loop.state.woken_parks.append(self)
         else:
             # eventlet's hub cannot be asked.
             greenlet.greenlet(self.step_now, parent=hub).switch()

@@ -39,27 +39,17 @@ import signal
 import sys
 from typing import Any
 
-
-#: Whether what the loop has of ours is in ``__slots__``. asyncio's attributes
-#: are in its ``__dict__``; with 30 there, or more, or when somebody has asked
-#: for that, each call of a method takes 14 ns more. Since CPython 3.13 it
-#: takes even more for an object that has slots.
-SLOTS = sys.version_info < (3, 13)
+from aiohub import _loop_state
 
 
 class SignalsLoop(asyncio.SelectorEventLoop):
     """The part of :class:`aiohub.loop.EventLoop` that is about signals."""
 
-    # See SLOTS.
-    if SLOTS:
-        __slots__ = ('_former_wakeup_fd', '_signals', '_wakeup_fd')
+    new_state = _loop_state.LoopState
 
     def __init__(self, selector: Any) -> None:
-        # Those that this loop handles.
-        self._signals: set[int] = set()
-        # The wake-up descriptor that we have set, and the one before.
-        self._wakeup_fd: int | None = None
-        self._former_wakeup_fd = -1
+        #: What a loop of ours has beside the attributes of asyncio's.
+        self.state = self.new_state()
         super().__init__(selector)
 
     def watch_signals(self) -> None:
@@ -74,9 +64,9 @@ class SignalsLoop(asyncio.SelectorEventLoop):
         wakeup_fd: int = self._csock.fileno()  # type: ignore[attr-defined]
         with contextlib.suppress(ValueError):  # not in the main thread
             former = _set_wakeup_fd(wakeup_fd)
-            if self._wakeup_fd is None:
-                self._former_wakeup_fd = former
-            self._wakeup_fd = wakeup_fd
+            if self.state.wakeup_fd is None:
+                self.state.former_wakeup_fd = former
+            self.state.wakeup_fd = wakeup_fd
 
     def unwatch_signals(self) -> None:
         """Give the wake-up descriptor back to who had it before.
@@ -84,12 +74,12 @@ class SignalsLoop(asyncio.SelectorEventLoop):
         Not if this loop handles signals; and not if somebody else has set it
         meanwhile.
         """
-        if self._wakeup_fd is None or self._signals:
+        if self.state.wakeup_fd is None or self.state.signals:
             return
-        now = _set_wakeup_fd(self._former_wakeup_fd)
-        if now != self._wakeup_fd:
+        now = _set_wakeup_fd(self.state.former_wakeup_fd)
+        if now != self.state.wakeup_fd:
             _set_wakeup_fd(now)
-        self._wakeup_fd = None
+        self.state.wakeup_fd = None
 
     def add_signal_handler(  # type: ignore[override]
         self, sig: int, callback: Any, *args: Any,
@@ -118,17 +108,17 @@ class SignalsLoop(asyncio.SelectorEventLoop):
         except (OSError, ValueError) as exc:  # SIGKILL; not the main thread
             raise RuntimeError(
                 'signal %d cannot be caught here: %s' % (sig, exc)) from exc
-        self._signals.add(sig)
+        self.state.signals.add(sig)
         self.watch_signals()
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Do with signal *sig* as Python does by default; see asyncio's."""
         _check(sig)
-        if sig not in self._signals:
+        if sig not in self.state.signals:
             return False
         signal.signal(sig, signal.default_int_handler
                       if sig == signal.SIGINT else signal.SIG_DFL)
-        self._signals.discard(sig)
+        self.state.signals.discard(sig)
         if not self.is_running():
             self.unwatch_signals()
         return True
@@ -136,7 +126,7 @@ class SignalsLoop(asyncio.SelectorEventLoop):
     def close(self) -> None:
         """Close the loop; see asyncio's."""
         if not self.is_running() and not sys.is_finalizing():
-            for sig in list(self._signals):
+            for sig in list(self.state.signals):
                 self.remove_signal_handler(sig)
             self.unwatch_signals()
         super().close()

@@ -21,6 +21,7 @@ coroutine, and that otherwise stands for the plain one.
 import asyncio
 from typing import Any
 
+from aiohub import _loop_state
 from aiohub import tasks
 
 #: ``asyncio.Task`` without us.
@@ -30,7 +31,7 @@ PlainTask: Any = getattr(asyncio.Task, 'aiohub_plain', asyncio.Task)
 class _MakesGreenTasks(type):
     def __call__(cls, coro: Any, *args: Any, **kwargs: Any) -> Any:
         loop = kwargs.get('loop') or asyncio._get_running_loop()
-        if (tasks.enabled and hasattr(loop, 'spare_greenlets')
+        if (tasks.enabled and _loop_state.of(loop) is not None
                 and type(coro) is not tasks.GreenCoroutine
                 and asyncio.iscoroutine(coro)):
             coro = tasks.GreenCoroutine(coro, loop)

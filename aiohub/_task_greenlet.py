@@ -205,10 +205,10 @@ def _leave(driver: Any) -> None:
     hub = hubs.get_hub()
     current = greenlet.getcurrent()
     if current is not hub.greenlet and (
-            driver is None or current is not driver.loop.runs_in
-            or not driver.loop.runs_in_hub):
+            driver is None or current is not driver.loop.state.runs_in
+            or not driver.loop.state.runs_in_hub):
         hub.switch()
-        if driver is not None and not driver.loop.runs_in_hub:
+        if driver is not None and not driver.loop.state.runs_in_hub:
             # It was woken in the turn in which the loop was, and before it.
             # eventlet's kill() promises that the other one has seen it.
             hub.schedule_call_global(0, current.switch)

@@ -278,6 +278,6 @@ class TimersHub(asyncio_hub.Hub):
         # When a loop ends, it cancels its tasks. With that ends who waits for
         # one by eventlet.asyncio.spawn_for_awaitable(), and nobody wants to
         # know.
-        if not (self.loop.is_ending and issubclass(
+        if not (self.loop.state.is_ending and issubclass(
                 exc_info[0], self.loop.built_on.CancelledError)):
             super().squelch_timer_exception(timer, exc_info)

@@ -29,6 +29,7 @@ from aiohub import _at_exit
 from aiohub import _callers
 from aiohub import _crossing
 from aiohub import _lifetime
+from aiohub import _loop_state
 from aiohub import _native
 from aiohub import _request_context
 from aiohub import _threads
@@ -128,9 +129,9 @@ def _begin(loop: Any, start: Callable[[], 'asyncio.Future[_T]'],
     # This is one of the calls already. Who closes the loop, or ends the
     # interpreter, says so before it looks for them: we see that here, or we
     # are seen there.
-    when_closed = getattr(loop, 'when_closed', None)
-    if when_closed is not None:
-        when_closed.add(_end_calls)
+    state = _loop_state.of(loop)
+    if state is not None:
+        state.when_closed.add(_end_calls)
     _at_exit.mind()
     if _at_exit.begun:
         raise exceptions.HubClosedError(_AT_EXIT)

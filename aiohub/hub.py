@@ -138,7 +138,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         except BaseException:
             self._selector.close()
             raise
-        self.woken_parks: list[Any] = self.loop.woken_parks
+        self.woken_parks: list[Any] = self.loop.state.woken_parks
         loop_module.asyncio.set_event_loop(self.loop)
         previous = _lifetime.keep(self)
         if isinstance(previous, Hub) and previous is not self:
@@ -165,22 +165,22 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             # since it chose the timeout.
             timeout = 0
         self.greenlet = self.loop_greenlet
-        loop = self.loop
-        loop.needs_turn = False
+        state = self.loop.state
+        state.needs_turn = False
         until = self.clock() + timeout if timeout else None
         events = self.turn_of_green_side(timeout)
         if timeout != 0:
             # There was nothing for the loop to do. As long as there is not,
             # green threads go on without a turn of the loop.
-            ready = loop.ready
-            while not (events or ready or loop.needs_turn):
+            ready = state.ready
+            while not (events or ready or state.needs_turn):
                 if until is not None:
                     timeout = until - self.clock()
                     if timeout <= 0:
                         break
                 events = self.turn_of_green_side(timeout)
         # Callbacks come next.
-        loop.callbacks_began = None
+        state.callbacks_began = None
         self.greenlet = self._standstill.front
         return events
 
@@ -207,7 +207,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
                 timeout = delay
         try:
             if timeout == 0:
-                if (has_found and 0 < len(self.loop.ready) <= FEW
+                if (has_found and 0 < len(self.loop.state.ready) <= FEW
                         or not (self._readers or self._writers
                                 or len(selector.keys) > 1)):
                     # A poll takes half a microsecond, of the 5 of a turn. It
@@ -370,7 +370,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         self.running = True
         self.stopping = False
         self._standstill.stand_by()
-        self.loop.runs_in = _getcurrent()
+        self.loop.state.runs_in = _getcurrent()
         try:
             self.loop.watch_signals()
             # Whatever ended the last run may have swallowed events.
@@ -435,7 +435,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
 
     def _close(self) -> None:
         _lifetime.forget(self)
-        self.loop.kept_thread = None
+        self.loop.state.kept_thread = None
         _eventlet.unwind(self.loop_greenlet)
         self._standstill.close()
         self.loop.close()

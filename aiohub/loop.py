@@ -19,15 +19,12 @@ forked child. On the aiohub hub its selector is the hub.
 """
 
 import asyncio
-from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Sequence
 import contextlib
 import contextvars
 import logging
 import selectors
 from typing import Any
-import weakref
 
 import greenlet
 
@@ -38,12 +35,12 @@ from aiohub import _futures
 from aiohub import _green_event
 from aiohub import _green_select
 from aiohub import _green_timeout
+from aiohub import _loop_state
 from aiohub import _native
 from aiohub import _park
 from aiohub import _selector
 from aiohub import _signals
 from aiohub import _task_class
-from aiohub import _task_greenlet
 from aiohub import _thrown
 from aiohub import exceptions
 from aiohub import tasks
@@ -81,8 +78,6 @@ def _not_logging() -> Iterator[None]:
         _silent_threads.discard(ident)
 
 
-_SOMETHING = (None,)
-
 _NOT_YOURS = (
     'The hub of this thread runs its event loop, and nobody else can. Call '
     'aiohub.await_() to wait for a coroutine, and eventlet.sleep() or wait() '
@@ -95,14 +90,6 @@ class EventLoop(_signals.SignalsLoop):
     :param selector: The selector of the hub.
     """
 
-    if _signals.SLOTS:
-        __slots__ = ('_has_executor', '_hub_selector', '_is_inherited',
-                     '_native_executor', 'callbacks_began',
-                     'has_task_factory', 'inherited', 'is_ending',
-                     'kept_thread', 'needs_turn', 'ready', 'runs_in',
-                     'runs_in_hub', 'spare_greenlets', 'when_closed',
-                     'woken_parks')
-
     built_on = asyncio
 
     def __init__(self, selector: _selector.HubSelector) -> None:
@@ -111,39 +98,12 @@ class EventLoop(_signals.SignalsLoop):
         _green_event.replace()
         _green_select.replace()
         _green_timeout.replace()
-        #: Whether the program makes its own tasks.
-        self.has_task_factory = False
-        #: Called with the loop when it ends, and when it has been closed.
-        self.when_closed: set[Callable[[EventLoop], object]] = set()
         with _not_logging():
             super().__init__(selector)
         self._hub_selector = selector
-        self._native_executor: _native.Executor | None = None
-        self._has_executor = False
-        #: Whether its tasks have been cancelled for that.
-        self.is_ending = False
-        #: In a forked child, the tasks of the parent.
-        self.inherited: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
-        self._is_inherited = False
-        #: The greenlet that runs it, and its callbacks.
-        self.runs_in: greenlet.greenlet | None = None
-        #: Whether it has been given something since its turn began that its
-        #: :attr:`ready` does not show.
-        self.needs_turn = False
-        #: Whether that is the greenlet of the hub, too.
-        self.runs_in_hub = True
-        #: Those whose step the hub is to make next.
-        self.woken_parks: list[_park.Park] = []
-        #: What it is to call in this turn: something, or nothing. Private to
-        #: asyncio, which lets nobody ask. Without it there is always
-        #: something.
-        self.ready: Sequence[object] = getattr(self, '_ready', _SOMETHING)
-        #: When a function has first begun in its callbacks in this turn, and
-        #: the green thread for the next; see _green_start.
-        self.callbacks_began: float | None = None
-        self.kept_thread: Any = None
-        #: Greenlets for the next tasks.
-        self.spare_greenlets = _task_greenlet.Spare()
+        # Private to asyncio, which lets nobody ask. Without it there is
+        # always something.
+        self.state.ready = getattr(self, '_ready', _loop_state.SOMETHING)
 
     # -- running
 
@@ -153,14 +113,14 @@ class EventLoop(_signals.SignalsLoop):
         :raises aiohub.AiohubError: If anybody else calls it. The hub could
             not wait for green threads meanwhile, nor run afterwards.
         """
-        if (greenlet.getcurrent() is not self.runs_in
+        if (greenlet.getcurrent() is not self.state.runs_in
                 and not self.is_running()):
             raise exceptions.AiohubError(_NOT_YOURS)
         super().run_forever()
 
     def stop(self) -> None:
         """Stop at the end of the turn; see asyncio's."""
-        self.needs_turn = True
+        self.state.needs_turn = True
         super().stop()
 
     def call_at(  # type: ignore[override]
@@ -168,7 +128,7 @@ class EventLoop(_signals.SignalsLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call *callback* at a time of the loop's clock; see asyncio's."""
-        self.needs_turn = True
+        self.state.needs_turn = True
         return super().call_at(when, callback, *args, context=context)
 
     def run_until_complete(self, future: Any) -> Any:
@@ -190,7 +150,7 @@ class EventLoop(_signals.SignalsLoop):
         self._tell_those_who_wait()
 
     def _tell_those_who_wait(self) -> None:
-        for function in list(self.when_closed):
+        for function in list(self.state.when_closed):
             function(self)
 
     # -- tasks
@@ -217,9 +177,9 @@ class EventLoop(_signals.SignalsLoop):
 
         :param hub: The hub that runs this loop.
         """
-        if (not tasks.enabled or self.has_task_factory
+        if (not tasks.enabled or self.state.has_task_factory
                 or asyncio.current_task(self) is not None
-                # Not by its __dict__; see _signals.SLOTS.
+                # Not by its __dict__, which to ask for makes it slow.
                 or getattr(self.call_soon, '__func__', None)
                 is not type(self).call_soon):
             return None
@@ -232,7 +192,7 @@ class EventLoop(_signals.SignalsLoop):
             # anyio calls it without the loop.
             factory = _task_class.EAGER_FACTORY
         super().set_task_factory(factory)
-        self.has_task_factory = factory is not None
+        self.state.has_task_factory = factory is not None
 
     # -- the end
 
@@ -242,10 +202,11 @@ class EventLoop(_signals.SignalsLoop):
             self._own_tasks()
             # Private to asyncio, as there is nothing else to ask.
             or self._asyncgens  # type: ignore[attr-defined]
-            or (self._native_executor and self._native_executor.unfinished))
+            or ((executor := self.state.native_executor)
+                and executor.unfinished))
 
     def _own_tasks(self) -> 'set[asyncio.Task[Any]]':
-        return asyncio.all_tasks(self) - set(self.inherited)
+        return asyncio.all_tasks(self) - set(self.state.inherited)
 
     async def end_work(self) -> None:
         """Have everything clean up, as ``asyncio.run()`` does at its end.
@@ -254,7 +215,7 @@ class EventLoop(_signals.SignalsLoop):
         of the loop let finish what they do. Nothing of it can be stopped, so
         it takes as long as they take.
         """
-        self.is_ending = True
+        self.state.is_ending = True
         # Before they see it as a cancellation.
         self._tell_those_who_wait()
         me = {asyncio.current_task()}
@@ -262,7 +223,7 @@ class EventLoop(_signals.SignalsLoop):
         # Once more, for those that the clean-up has made.
         await self._cancel(self._own_tasks() - me)
         await self.shutdown_asyncgens()
-        executor = self._native_executor
+        executor = self.state.native_executor
         while executor and (futures := list(executor.unfinished)):
             await asyncio.wait(
                 [asyncio.wrap_future(future) for future in futures])
@@ -292,19 +253,19 @@ class EventLoop(_signals.SignalsLoop):
         patching, unless :meth:`set_default_executor` was called.
         """
         _at_exit.mind()
-        if executor is None and not self._has_executor:
-            self._native_executor = _native.new_executor()
-            self.set_default_executor(self._native_executor)
+        if executor is None and not self.state.has_executor:
+            self.state.native_executor = _native.new_executor()
+            self.set_default_executor(self.state.native_executor)
         return super().run_in_executor(executor, func, *args)
 
     def set_default_executor(self, executor: Any) -> None:
         """Choose the threads for calls that do not; see asyncio's."""
         super().set_default_executor(executor)
-        self._has_executor = True
+        self.state.has_executor = True
 
     async def shutdown_default_executor(self, *args: Any) -> None:
         """Wait for the threads, and start no more; see asyncio's."""
-        self._has_executor = True
+        self.state.has_executor = True
         await super().shutdown_default_executor(*args)
 
     def wake(self) -> None:
@@ -368,8 +329,8 @@ class EventLoop(_signals.SignalsLoop):
         self._close_self_pipe()  # type: ignore[attr-defined]
         self._make_self_pipe()  # type: ignore[attr-defined]
         self._forget_processes()
-        if self._native_executor is not None:
-            self._native_executor.forget()
+        if self.state.native_executor is not None:
+            self.state.native_executor.forget()
         # asyncio forgets the running loop in a child (gh-66285), and since
         # 3.14.1 the current task (eventlet #1083); here they go on. What ran
         # in another thread, as eventlet's asyncio hub may note, does not.
@@ -377,23 +338,25 @@ class EventLoop(_signals.SignalsLoop):
         asyncio._set_running_loop(self if running else None)
         if task is not None and asyncio.current_task(self) is not task:
             asyncio._enter_task(self, task)
-        if self._wakeup_fd is not None or (running and self.runs_in_hub):
+        if self.state.wakeup_fd is not None or (
+                running and self.state.runs_in_hub):
             # It was the old self-pipe, and asyncio has turned it off; or this
             # thread was not the main one until now.
             self.watch_signals()
 
     def _inherit(self) -> None:
         """Note what is there already, in a child just forked."""
-        self._is_inherited = True
-        self.inherited.update(asyncio.all_tasks(self))
+        self.state.is_inherited = True
+        self.state.inherited.update(asyncio.all_tasks(self))
         # Private to asyncio: shutdown_asyncgens() closes all of them.
         self._asyncgens.clear()  # type: ignore[attr-defined]
 
     def hold_inherited(self) -> None:
         """Have what is the parent's never be cleaned up here."""
-        if self._is_inherited:
+        if self.state.is_inherited:
             _fork.hold_for_ever(
-                list(self.inherited), list(self._hub_selector.keys.values()))
+                list(self.state.inherited),
+                list(self._hub_selector.keys.values()))
 
     def _forget_processes(self) -> None:
         """Do not wait for the parent's processes: only the parent can.
@@ -412,13 +375,13 @@ class EventLoop(_signals.SignalsLoop):
     def close_in_child(self) -> None:
         """Close what a forked child inherited of another thread's loop."""
         self._inherit()
-        for sig in list(self._signals):
+        for sig in list(self.state.signals):
             # Nobody would call them.
             self.remove_signal_handler(sig)
         self.unwatch_signals()
         self._hub_selector.poll.close()
-        if self._native_executor is not None:
-            self._native_executor.forget()
+        if self.state.native_executor is not None:
+            self.state.native_executor.forget()
         if not self.is_running():
             self.close()
             return

@@ -189,7 +189,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         self._coro.close()
 
     def _start(self) -> Callable[[Any, Any], Any]:
-        native: Any = self.loop.spare_greenlets.take()
+        native: Any = self.loop.state.spare_greenlets.take()
         self._native = self._resume = native
         green: _task_greenlet.TaskGreenlet = native.__self__
         state = self._state = green.state
@@ -215,7 +215,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         later, native = self._later, self._native
         self._resume = self.park = None
         del self._native, self._awaits, self._state
-        self.loop.spare_greenlets.give_back(native)
+        self.loop.state.spare_greenlets.give_back(native)
         if self.waiter is not None:
             # Its turn comes after this step, and so when the task is done.
             self.waiter.wake()

@@ -157,7 +157,7 @@ class _Runner:
 
     def run(self) -> BaseException | None:
         """Run the loop; return what it raised."""
-        self.loop.runs_in = greenlet.getcurrent()
+        self.loop.state.runs_in = greenlet.getcurrent()
         try:
             self.loop.run_forever()
         except BaseException as exc:

@@ -35,7 +35,7 @@ LAYERS = (
     ('_lifetime', 'tasks', '_standstill', '_threads',
      '_green_event', '_green_select', '_green_timeout', '_signals',
      '_futures'),
-    ('_park', '_fork'),
+    ('_park', '_fork', '_loop_state'),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown',
      '_first_step'),
     ('exceptions', 'opts', '_logging', '_request_context',

@@ -343,7 +343,8 @@ def count_all() -> 'collections.Counter[str]':
     """Count what there is, by kind."""
     for _ in range(2):
         # Greenlets that the loop keeps for its next tasks, up to a number.
-        getattr(loop, 'spare_greenlets', []).clear()
+        if hasattr(loop, 'state'):
+            loop.state.spare_greenlets.clear()
         gc.collect()
         eventlet.sleep(0)
     counts = collections.Counter(

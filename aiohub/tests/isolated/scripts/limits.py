@@ -37,11 +37,11 @@ def task_class_of_before_is_not_green():
     async def current():
         return eventlet.getcurrent()
 
-    assert aiohub.await_(PlainTask(current(), loop=loop)) is loop.runs_in
-    assert aiohub.await_(current()) is not loop.runs_in
+    assert aiohub.await_(PlainTask(current(), loop=loop)) is loop.state.runs_in
+    assert aiohub.await_(current()) is not loop.state.runs_in
     task = asyncio.Task(current(), loop=loop)
     assert isinstance(task, asyncio.Task)
-    assert aiohub.await_(task) is not loop.runs_in
+    assert aiohub.await_(task) is not loop.state.runs_in
 
 
 if sys.version_info >= (3, 12):

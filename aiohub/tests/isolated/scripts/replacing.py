@@ -173,7 +173,7 @@ def executor_is_let_go() -> None:
     task = hub.loop.create_task(program())
     while not task.done():
         eventlet.sleep(0.001)
-    executor = weakref.ref(hub.loop._native_executor)
+    executor = weakref.ref(hub.loop.state.native_executor)
     del task
     hub.close()
     del hub

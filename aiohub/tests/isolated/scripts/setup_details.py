@@ -102,9 +102,9 @@ def green_tasks() -> None:
     for enabled in (False, True):
         set_up(enabled, green_tasks=False)
         loop = aiohub.get_loop()
-        assert aiohub.await_(current()) is loop.runs_in
+        assert aiohub.await_(current()) is loop.state.runs_in
         assert set_up(enabled) is enabled
-        assert aiohub.await_(current()) is not loop.runs_in
+        assert aiohub.await_(current()) is not loop.state.runs_in
         # The loop of epolls cannot become that of aiohub.
         hubs.use_hub(None)
 

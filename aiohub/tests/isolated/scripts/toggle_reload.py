@@ -227,7 +227,7 @@ def green_tasks() -> None:
 
     def check_green(expected: bool) -> None:
         greenlet = aiohub.await_(current())
-        assert (greenlet is not aiohub.get_loop().runs_in) is expected
+        assert (greenlet is not aiohub.get_loop().state.runs_in) is expected
 
     service = Service(ON)
     for text in (OFF, ON):

@@ -360,7 +360,7 @@ def a_spinning_green_thread_holds_nobody_up() -> None:
     for _ in range(3):
         eventlet.sleep(0)
     # That is private to asyncio; without it there is always something.
-    assert not hub.loop.ready
+    assert not hub.loop.state.ready
     told: list[int] = []
     before = spins
     hub.loop.call_soon(lambda: told.append(spins))
@@ -595,9 +595,7 @@ def a_hub_without_descriptors_hears_threads() -> None:
 
 def attributes_are_few() -> None:
     """Python calls methods of an object faster that has fewer than 30."""
-    # Since 3.13 slots make it slower; see aiohub._signals.SLOTS.
-    if sys.version_info < (3, 13):
-        assert len(vars(hub.loop)) < 30, sorted(vars(hub.loop))
+    assert len(vars(hub.loop)) < 30, sorted(vars(hub.loop))
     # A hub that setup() makes of another one keeps what that had.
     if mode.MODE.startswith('env'):
         assert len(vars(hub)) < 30, sorted(vars(hub))
