@@ -52,6 +52,11 @@ _READABLE = POLLIN | POLL_ERROR
 _WRITABLE = POLLOUT | POLL_ERROR
 _EVENT_READ = selectors.EVENT_READ
 _EVENT_WRITE = selectors.EVENT_WRITE
+_ALL = GREEN_READ | GREEN_WRITE | POLL_ERROR
+#: What asyncio makes of each mask.
+_MEANS = tuple(
+    _EVENT_READ * bool(mask & _READABLE)
+    | _EVENT_WRITE * bool(mask & _WRITABLE) for mask in range(_ALL + 1))
 ONESHOT: int = getattr(_select, 'EPOLLONESHOT', 1 << 30)
 
 Fileobj = Any
@@ -391,14 +396,11 @@ class HubSelector(selectors.BaseSelector):
         for fd, mask in events:
             if fd in keys:
                 key = keys[fd]
-                ready = key.events
-                if not mask & _READABLE:
-                    ready &= ~_EVENT_READ
-                if not mask & _WRITABLE:
-                    ready &= ~_EVENT_WRITE
+                ready = key.events & _MEANS[mask & _ALL]
                 if ready:
                     found.append((key, ready))
-                    self.has_found = True
+        if found:
+            self.has_found = True
         return found
 
     def select(

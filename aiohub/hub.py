@@ -32,7 +32,6 @@ from eventlet.hubs import hub as base_hub
 import greenlet
 
 from aiohub import _at_exit
-from aiohub import _descriptors
 from aiohub import _eventlet
 from aiohub import _events
 from aiohub import _lifetime
@@ -43,12 +42,8 @@ from aiohub import _selector
 from aiohub import _semaphores
 from aiohub import _standstill
 from aiohub import _task_greenlet
-from aiohub import _timers
+from aiohub import _turns
 from aiohub import exceptions
-
-#: How many callbacks the loop may make between two polls in which it finds
-#: something: as many as one poll may find for a connection or two.
-FEW = 4
 
 _getcurrent = greenlet.getcurrent
 # Not what HubGreenlet makes of it.
@@ -80,7 +75,7 @@ def _loop_module() -> ModuleType:
     return loop
 
 
-class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
+class Hub(_turns.TurnsHub):
     """eventlet's hub with an asyncio event loop in the same thread.
 
     Selected by ``EVENTLET_HUB=aiohub.hub``, by
@@ -149,125 +144,6 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
         _logging.use_pipe_mutex()
 
     # -- the turn
-
-    def turn(
-        self, timeout: float | None,
-    ) -> list[tuple[Any, int]]:
-        """One turn of both worlds: the ``select()`` of the loop's selector.
-
-        :param timeout: How long the loop would wait for its own next timer,
-            in seconds; None for ever.
-        :returns: What the loop is to call: pairs of selector key and events.
-        """
-        if self._standstill.unfinished:
-            self._standstill.finish()
-            # Green threads have run, and may have made work for the loop
-            # since it chose the timeout.
-            timeout = 0
-        self.greenlet = self.loop_greenlet
-        state = self.loop.state
-        state.needs_turn = False
-        until = self.clock() + timeout if timeout else None
-        events = self.turn_of_green_side(timeout)
-        if timeout != 0:
-            # There was nothing for the loop to do. As long as there is not,
-            # green threads go on without a turn of the loop.
-            ready = state.ready
-            while not (events or ready or state.needs_turn):
-                if until is not None:
-                    timeout = until - self.clock()
-                    if timeout <= 0:
-                        break
-                events = self.turn_of_green_side(timeout)
-        # Callbacks come next.
-        state.callbacks_began = None
-        self.greenlet = self._standstill.front
-        return events
-
-    def turn_of_green_side(
-        self, timeout: float | None,
-    ) -> list[tuple[Any, int]]:
-        """Poll for both worlds, and run what is due in green threads."""
-        if (self.woken_parks or self.closed or self.is_asked
-                or self.next_timers):
-            timeout = self._prepare(timeout)
-        soon = self._soon
-        timers = self.timers
-        selector = self._selector
-        has_found, selector.has_found = selector.has_found, False
-        if soon:
-            timeout = 0
-            has_found = False
-        elif timers:
-            delay = timers[0][0] - self.clock()
-            if delay <= 0:
-                timeout = 0
-                has_found = False
-            elif timeout is None or delay < timeout:
-                timeout = delay
-        try:
-            if timeout == 0:
-                if (has_found and 0 < len(self.loop.state.ready) <= FEW
-                        or not (self._readers or self._writers
-                                or len(selector.keys) > 1)):
-                    # A poll takes half a microsecond, of the 5 of a turn. It
-                    # can wait until the loop has done what the last one has
-                    # given it to do; and there is nothing to find if there is
-                    # the self-pipe only: who writes to it notes what for.
-                    events: list[Any] = []
-                else:
-                    # Not by do_poll(): that takes 25 ns more, of 300.
-                    events = selector.poll.poll(0)
-            else:
-                events = self.do_poll(timeout)
-        except InterruptedError:
-            # A signal handler ended the poll (oslo.service's does); what the
-            # poll had found may be lost with it.
-            self.arm_all()
-            events = []
-        if not (events or soon or timers):
-            return events
-        debug_blocking = self.debug_blocking
-        if debug_blocking:
-            self.block_detect_pre()
-        if events:
-            if self._readers or self._writers:
-                self.fired = self.clock()
-                self._wake(events)
-            if self.is_asked:
-                # What has woken the poll, most likely.
-                self.take_asked()
-        if soon or timers:
-            now = self.clock()
-            if soon or timers[0][0] <= now:
-                self.fired = now
-                self.fire_timers(now)
-        if debug_blocking:
-            self.block_detect_post()
-        # Now, not before: green threads may have unregistered some of it.
-        return selector.asyncio_events(events) if events else events
-
-    def _prepare(self, timeout: float | None) -> float | None:
-        """Do what comes before the poll; return how long that may take."""
-        if self.woken_parks:
-            self.step_parks()
-            # It may have made work for the loop, which must not wait.
-            timeout = 0
-        while self.closed:
-            self.close_next()
-            timeout = 0
-        if self.is_asked:
-            self.take_asked()
-        if self.next_timers:
-            self.prepare_timers()
-        return timeout
-
-    def step_parks(self) -> None:
-        """Go on with green tasks whose child greenlet was just woken."""
-        while self.woken_parks:
-            # Taken out one by one: what a step raises may go to the main
-            # greenlet, and the others make theirs in the next turn.
-            self.woken_parks.pop(0).step_now()
 
     def do_poll(self, timeout: float | None) -> _selector.Events:
         """Wait for events.
@@ -343,7 +219,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
     @property
     def stands_still(self) -> bool:
         """Whether a callback waits, and the loop with it."""
-        return self._standstill.is_on
+        return bool(self._standstill.is_on)
 
     # -- running
 
@@ -375,6 +251,7 @@ class Hub(_descriptors.DescriptorsHub, _timers.TimersHub):
             self.loop.watch_signals()
             # Whatever ended the last run may have swallowed events.
             self.arm_all()
+            self.greenlet = self._standstill.front
             while not self.stopping:
                 # loop.stop() by somebody else does not stop green threads.
                 self.loop.run_forever()

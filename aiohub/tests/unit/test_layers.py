@@ -28,7 +28,7 @@ LAYERS = (
     ('hub', '_callers', '_crossing'),
     ('_queues',),
     ('_semaphores', '_events', '_queue_lines'),
-    ('_waiters',),
+    ('_waiters', '_turns'),
     ('_green_loop', '_descriptors', '_timers'),
     ('loop',),
     ('_task_class', '_green_start'),

@@ -1,0 +1,161 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The turn of the hub: what the loop's ``select()`` does.
+
+It polls for both worlds, switches to the green threads whose descriptor is
+ready or whose timer is due, and returns asyncio's events to the loop.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohub import _descriptors
+from aiohub import _selector
+from aiohub import _timers
+
+#: How many callbacks the loop may make between two polls in which it finds
+#: something: as many as one poll may find for a connection or two.
+FEW = 4
+
+
+class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
+    """The part of :class:`aiohub.hub.Hub` that makes the turns."""
+
+    # Of the whole.
+    _standstill: Any
+    do_poll: Callable[[float | None], _selector.Events]
+    loop_greenlet: Any
+    woken_parks: list[Any]
+
+    def turn(
+        self, timeout: float | None,
+    ) -> list[tuple[Any, int]]:
+        """One turn of both worlds: the ``select()`` of the loop's selector.
+
+        :param timeout: How long the loop would wait for its own next timer,
+            in seconds; None for ever.
+        :returns: What the loop is to call: pairs of selector key and events.
+        """
+        state = self.loop.state
+        selector = self._selector
+        if (timeout == 0 and selector.has_found
+                and 0 < len(state.ready) <= FEW and not (
+                    self._soon or self.next_timers or self.woken_parks
+                    or self.is_asked or self.closed or self.debug_blocking
+                    or self._standstill.unfinished
+                    or self.timers and self.timers[0][0] <= self.clock())):
+            # A poll takes half a microsecond, of the 4 of a turn. It can wait
+            # until the loop has done what the last one has given it to do.
+            selector.has_found = False
+            state.callbacks_began = None
+            return []
+        if self._standstill.unfinished:
+            self._standstill.finish()
+            # Green threads have run, and may have made work for the loop
+            # since it chose the timeout.
+            timeout = 0
+        self.greenlet = self.loop_greenlet
+        state.needs_turn = False
+        until = self.clock() + timeout if timeout else None
+        while True:
+            events = self.turn_of_green_side(timeout)
+            if events or timeout == 0 or state.ready or state.needs_turn:
+                break
+            # There is nothing for the loop to do. As long as there is not,
+            # green threads go on without a turn of the loop.
+            if until is not None:
+                timeout = until - self.clock()
+                if timeout <= 0:
+                    break
+        # Callbacks come next.
+        state.callbacks_began = None
+        self.greenlet = self._standstill.front
+        return events
+
+    def turn_of_green_side(
+        self, timeout: float | None,
+    ) -> list[tuple[Any, int]]:
+        """Poll for both worlds, and run what is due in green threads."""
+        if (self.woken_parks or self.closed or self.is_asked
+                or self.next_timers):
+            timeout = self._prepare(timeout)
+        soon = self._soon
+        timers = self.timers
+        selector = self._selector
+        selector.has_found = False
+        if soon:
+            timeout = 0
+        elif timers:
+            delay = timers[0][0] - self.clock()
+            if delay <= 0:
+                timeout = 0
+            elif timeout is None or delay < timeout:
+                timeout = delay
+        try:
+            if timeout != 0:
+                events = self.do_poll(timeout)
+            elif self._readers or self._writers or len(selector.keys) > 1:
+                # Not by do_poll(): that takes 25 ns more, of 300.
+                events = selector.poll.poll(0)
+            else:
+                # There is the self-pipe only: who writes to it notes what for.
+                events = []
+        except InterruptedError:
+            # A signal handler ended the poll (oslo.service's does); what the
+            # poll had found may be lost with it.
+            self.arm_all()
+            events = []
+        if not (events or soon or timers):
+            return events
+        debug_blocking = self.debug_blocking
+        if debug_blocking:
+            self.block_detect_pre()
+        if events:
+            if self._readers or self._writers:
+                self.fired = self.clock()
+                self._wake(events)
+            if self.is_asked:
+                # What has woken the poll, most likely.
+                self.take_asked()
+        if soon or timers:
+            now = self.clock()
+            if soon or timers[0][0] <= now:
+                self.fired = now
+                self.fire_timers(now)
+        if debug_blocking:
+            self.block_detect_post()
+        # Now, not before: green threads may have unregistered some of it.
+        return selector.asyncio_events(events) if events else events
+
+    def _prepare(self, timeout: float | None) -> float | None:
+        """Do what comes before the poll; return how long that may take."""
+        if self.woken_parks:
+            self.step_parks()
+            # It may have made work for the loop, which must not wait.
+            timeout = 0
+        while self.closed:
+            self.close_next()
+            timeout = 0
+        if self.is_asked:
+            self.take_asked()
+        if self.next_timers:
+            self.prepare_timers()
+        return timeout
+
+    def step_parks(self) -> None:
+        """Go on with green tasks whose child greenlet was just woken."""
+        while self.woken_parks:
+            # Taken out one by one: what a step raises may go to the main
+            # greenlet, and the others make theirs in the next turn.
+            self.woken_parks.pop(0).step_now()
+
