@@ -68,7 +68,8 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         state.needs_turn = False
         until = self.clock() + timeout if timeout else None
         while True:
-            events = self.turn_of_green_side(timeout)
+            found = self.turn_of_green_side(timeout)
+            events = selector.tell(found) if found else []
             if events or timeout == 0 or state.ready or state.needs_turn:
                 break
             # There is nothing for the loop to do. As long as there is not,
@@ -82,10 +83,12 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         self.greenlet = self._standstill.front
         return events
 
-    def turn_of_green_side(
-        self, timeout: float | None,
-    ) -> list[tuple[Any, int]]:
-        """Poll for both worlds, and run what is due in green threads."""
+    def turn_of_green_side(self, timeout: float | None) -> _selector.Events:
+        """Poll for both worlds, and run what is due in green threads.
+
+        :returns: What the poll has found. It is for the caller to tell the
+            loop, now that green threads may have unregistered some of it.
+        """
         if (self.woken_parks or self.closed or self.is_asked
                 or self.next_timers):
             timeout = self._prepare(timeout)
@@ -134,8 +137,7 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
                 self.fire_timers(now)
         if debug_blocking:
             self.block_detect_post()
-        # Now, not before: green threads may have unregistered some of it.
-        return selector.asyncio_events(events) if events else events
+        return events
 
     def _prepare(self, timeout: float | None) -> float | None:
         """Do what comes before the poll; return how long that may take."""

@@ -23,7 +23,6 @@ from collections.abc import Iterator
 import contextlib
 import contextvars
 import logging
-import selectors
 from typing import Any
 
 import greenlet
@@ -35,7 +34,6 @@ from aiohub import _futures
 from aiohub import _green_event
 from aiohub import _green_select
 from aiohub import _green_timeout
-from aiohub import _loop_state
 from aiohub import _native
 from aiohub import _park
 from aiohub import _selector
@@ -103,7 +101,9 @@ class EventLoop(_signals.SignalsLoop):
         self._hub_selector = selector
         # Private to asyncio, which lets nobody ask. Without it there is
         # always something.
-        self.state.ready = getattr(self, '_ready', _loop_state.SOMETHING)
+        selector.ready = getattr(self, '_ready', None)
+        if selector.ready is not None:
+            self.state.ready = selector.ready
 
     # -- running
 
@@ -291,9 +291,9 @@ class EventLoop(_signals.SignalsLoop):
         if task is not None:
             asyncio._enter_task(self, task)
 
-    def hold(self, events: 'list[tuple[selectors.SelectorKey, int]]') -> None:
+    def hold(self, events: _selector.Events) -> None:
         """Note that the loop cannot be told of *events* now."""
-        for key, _ in events:
+        for key, _ in self._hub_selector.asyncio_events(events):
             if key.fd == self._ssock.fileno():  # type: ignore[attr-defined]
                 # It has woken the poll, and is to do so again.
                 self._read_from_self()  # type: ignore[attr-defined]

@@ -38,8 +38,8 @@ LAYERS = (
     ('_park', '_fork', '_loop_state'),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown',
      '_first_step'),
-    ('exceptions', 'opts', '_logging', '_request_context',
-     '_at_exit'),
+    ('exceptions', 'opts', '_logging', '_request_context', '_at_exit',
+     '_poll'),
 )
 PACKAGE = pathlib.Path(aiohub.__file__).parent
 

@@ -13,6 +13,7 @@
 """The selector, on epoll and on the fallback for systems without it."""
 
 import asyncio
+import collections
 import contextlib
 import errno
 import os
@@ -24,6 +25,7 @@ import time
 
 from oslotest import base
 
+from aiohub import _poll
 from aiohub import _selector
 from aiohub import hub
 from aiohub import loop as loop_module
@@ -95,7 +97,7 @@ class PollTestCase(base.BaseTestCase):
 
 
 class OneShotPollTestCase(PollTestCase):
-    new_poll = _selector.OneShotPoll
+    new_poll = _poll.OneShotPoll
 
     def test_closed_is_reported_once(self):
         self.poll.register(self.fd, _selector.POLLIN | _selector.ONESHOT)
@@ -171,6 +173,24 @@ class SelectorTestCase(base.BaseTestCase):
         for events in (0, 4, -1):
             self.same(lambda s: s.register(self.fd, events))
         self.same(lambda s: s.modify(self.fd, selectors.EVENT_READ))
+
+    def test_what_is_no_handle_is_left_to_the_loop(self):
+        self.selector.ready = collections.deque()
+        for data in (None, 'data', (), (None, None), (object(), object())):
+            key = self.selector.register(
+                self.fd, selectors.EVENT_WRITE, data)
+            events = self.selector.poll.poll(1)
+            self.assertEqual(
+                [(key, selectors.EVENT_WRITE)], self.selector.tell(events))
+            self.assertTrue(self.selector.has_found)
+            self.selector.unregister(self.fd)
+        self.assertFalse(self.selector.ready)
+
+    def test_where_nobody_knows_what_the_loop_is_to_call(self):
+        key = self.selector.register(self.fd, selectors.EVENT_WRITE)
+        self.assertEqual(
+            [(key, selectors.EVENT_WRITE)],
+            self.selector.tell(self.selector.poll.poll(1)))
 
     def test_unregister_after_close(self):
         self.same(lambda s: s.register(self.left, selectors.EVENT_READ))
@@ -251,13 +271,13 @@ class LoopOnPollTestCase(base.BaseTestCase):
         from eventlet import asyncio as eventlet_asyncio
         from eventlet import hubs
 
-        original = _selector.new_poll
-        _selector.new_poll = _selector.OneShotPoll
+        original = _poll.new_poll
+        _poll.new_poll = _poll.OneShotPoll
         try:
             hubs.use_hub(hub)
             mine = hubs.get_hub()
         finally:
-            _selector.new_poll = original
+            _poll.new_poll = original
         self.addCleanup(mine.close)
         self.assertIsInstance(mine.loop, loop_module.EventLoop)
         left, right = eventlet.green.socket.socketpair()

@@ -19,6 +19,7 @@ import time
 
 import mode
 
+import aiohub
 import eventlet
 from eventlet import debug
 from eventlet import event
@@ -601,6 +602,61 @@ def attributes_are_few() -> None:
         assert len(vars(hub)) < 30, sorted(vars(hub))
 
 
+def asyncio_is_told_without_a_list() -> None:
+    """The fast way to tell the loop works with the asyncio that is here."""
+    selector = hub._selector
+    listed: list[object] = []
+
+    def asyncio_events(events):  # type: ignore
+        found = type(selector).asyncio_events(selector, events)
+        listed.extend(found)
+        return found
+
+    selector.asyncio_events = asyncio_events
+    loop = hub.loop
+    left, right = pair()
+    seen: list[str] = []
+
+    async def until(*names: str) -> None:
+        await asyncio.sleep(0)
+        while sorted(seen) != sorted(names):
+            await asyncio.sleep(0)
+
+    def wait(*names: str) -> None:
+        seen.clear()
+        aiohub.await_(asyncio.wait_for(until(*names), LONG))
+
+    def note(name: str) -> None:
+        if name not in seen:
+            seen.append(name)
+
+    try:
+        right.send(b'x')
+        loop.add_reader(left, note, 'read')
+        wait('read')
+        loop.remove_reader(left)
+        loop.add_writer(left, note, 'write')
+        wait('write')
+        assert not listed, listed
+        # Both at once are for the loop to tell apart.
+        loop.add_reader(left, note, 'read')
+        wait('read', 'write')
+        assert listed
+        loop.remove_writer(left)
+        # One that was cancelled is removed, as asyncio does: it would come
+        # again in each turn.
+        handle = selector.get_key(left).data[0]
+        handle.cancel()
+        wait()
+        while left.fileno() in selector.get_map():
+            wait()
+        assert not loop.remove_reader(left)
+    finally:
+        del selector.asyncio_events
+        left.close()
+        right.close()
+
+
 for check in (lost_events, removed_in_the_turn,
               changed_for_asyncio_in_the_turn,
               failing_listener_of_shared_fd,
@@ -612,7 +668,8 @@ for check in (lost_events, removed_in_the_turn,
               talking_green_threads_hold_nobody_up,
               a_poll_ends_when_the_loop_is_due,
               ready_callbacks_hold_nobody_up, no_two_polls_are_left_out,
-              a_hub_without_descriptors_hears_threads, attributes_are_few):
+              a_hub_without_descriptors_hears_threads, attributes_are_few,
+              asyncio_is_told_without_a_list):
     try:
         check()
     except BaseException:
