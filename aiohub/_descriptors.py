@@ -24,6 +24,9 @@ READ = base_hub.READ
 WRITE = base_hub.WRITE
 _READABLE = _selector.GREEN_READ | _selector.POLL_ERROR
 _WRITABLE = _selector.GREEN_WRITE | _selector.POLL_ERROR
+#: What one green thread alone asks the kernel for.
+_ONCE = {READ: _selector.GREEN_READ | _selector.ONESHOT,
+         WRITE: _selector.GREEN_WRITE | _selector.ONESHOT}
 
 
 class DescriptorsHub(asyncio_hub.Hub):
@@ -51,7 +54,10 @@ class DescriptorsHub(asyncio_hub.Hub):
         :raises RuntimeError: If another green thread waits for the same,
             unless ``hub_prevent_multiple_readers(False)`` was called.
         """
-        bucket = self.listeners[evtype]
+        if evtype == READ:
+            bucket, other = self._readers, self._writers
+        else:
+            bucket, other = self._writers, self._readers
         if fileno in bucket:
             # The kernel is asked for the first of several already; when that
             # one is removed, the next is armed.
@@ -59,8 +65,17 @@ class DescriptorsHub(asyncio_hub.Hub):
                 self, evtype, fileno, cb, tb, mark_as_closed)
         listener = self.lclass(evtype, fileno, cb, tb, mark_as_closed)
         bucket[fileno] = listener
+        selector = self._selector
         try:
-            self._selector.arm(fileno)
+            if fileno in other or fileno in selector.keys:
+                selector.arm(fileno)
+            else:
+                # What arm() would do, in 0.1 us less.
+                mask = _ONCE[evtype]
+                try:
+                    selector.poll.modify(fileno, mask)
+                except FileNotFoundError:
+                    selector.poll.register(fileno, mask)
         except PermissionError:
             self._wake_soon(fileno)
         except BaseException:
@@ -92,16 +107,22 @@ class DescriptorsHub(asyncio_hub.Hub):
         if listener.spent:
             return
         fileno = listener.fileno
-        bucket = self.listeners[listener.evtype]
-        others = self.secondaries[listener.evtype]
+        evtype = listener.evtype
+        if evtype == READ:
+            bucket, other = self._readers, self._writers
+        else:
+            bucket, other = self._writers, self._readers
+        others = self.secondaries[evtype]
         if others and fileno in others:
             base_hub.BaseHub.remove(self, listener)
+            if fileno in bucket:
+                self._arm_again(fileno)
+                return
         elif fileno in bucket and bucket[fileno] is listener:
             del bucket[fileno]
         else:
             return  # the hub was closed, and has forgotten it
-        if (fileno in self._readers or fileno in self._writers
-                or fileno in self._selector.keys):
+        if fileno in other or fileno in self._selector.keys:
             self._arm_again(fileno)
 
     def remove_descriptor(self, fileno: int) -> None:
