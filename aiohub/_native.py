@@ -154,7 +154,7 @@ def forget_dummy_thread() -> None:
     nothing removes it until the interpreter ends, and there it fails with a
     message. Without that name dummy threads stay, as is documented.
     """
-    for module in {sys.modules['threading'], threading}:
+    for module in {sys.modules.get('threading', threading), threading}:
         info = getattr(module, '_thread_local_info', None)
         if info is not None:
             info.__dict__.pop('_track_dummy_thread_ref', None)
