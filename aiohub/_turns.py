@@ -67,10 +67,14 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         self.greenlet = self.loop_greenlet
         state.needs_turn = False
         until = self.clock() + timeout if timeout else None
+        events: list[tuple[Any, int]] = []
         while True:
             found = self.turn_of_green_side(timeout)
-            events = selector.tell(found) if found else []
-            if events or timeout == 0 or state.ready or state.needs_turn:
+            if found:
+                events = selector.tell(found)
+                if events:
+                    break
+            if timeout == 0 or state.ready or state.needs_turn:
                 break
             # There is nothing for the loop to do. As long as there is not,
             # green threads go on without a turn of the loop.
@@ -124,16 +128,20 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         if debug_blocking:
             self.block_detect_pre()
         if events:
-            if self._readers or self._writers:
-                self.fired = self.clock()
-                self._wake(events)
-            if len(events) == 1 and events[0][0] not in selector.keys:
-                # The loop does not wait for it, and that is known in less
-                # time here, by 0.1 us of the 3 of a wait for a socket.
+            if len(events) > 1 or events[0][0] in selector.keys:
+                if self._readers or self._writers:
+                    self.fired = self.clock()
+                    self.wake(events)
+                if self.is_asked:
+                    # What has woken the poll, most likely.
+                    self.take_asked()
+            else:
+                # One that the loop does not wait for: as there is no more to
+                # do, a wait for a socket takes 0.3 us less, of 3.
+                fileno, mask = events[0]
                 events = []
-            elif self.is_asked:
-                # What has woken the poll, most likely.
-                self.take_asked()
+                self.fired = self.clock()
+                self.wake_one(fileno, mask)
         if soon or timers:
             now = self.clock()
             if soon or timers[0][0] <= now:
