@@ -83,7 +83,7 @@ class TimersHub(asyncio_hub.Hub):
                              **kwargs: Any) -> Any:
         """Have *cb* called in so many *seconds*; see eventlet's hub."""
         timer: Any = None
-        if args:
+        if args and getattr(cb, '__name__', None) == 'throw':
             green = getattr(cb, '__self__', None)
             parent = getattr(green, 'parent', None)
             # Not for green threads and the main one: it takes 200 ns.
@@ -227,30 +227,26 @@ class TimersHub(asyncio_hub.Hub):
                 while timers and timers[0][0] <= due:
                     self._fire(heapq.heappop(timers)[1])
             kind = type(timer)
-            if kind is not _METHOD and (
-                    kind is not _PlainTimer or timer.called):
-                self._fire(timer)
-                continue
-            # What _fire() and Timer.__call__() do, without calling them: that
-            # would take 100 ns of the 2 us of a sleep(0).
             try:
                 if kind is _METHOD:
                     timer()
-                    if self.woken_parks:
-                        self.step_parks()
-                    continue
-                timer.called = True
-                call, args, kwargs = timer.tpl
-                try:
-                    if args or kwargs:
-                        call(*args, **kwargs)
-                    else:
-                        call()
-                finally:
+                elif kind is _PlainTimer and not timer.called:
+                    # What _fire() and Timer.__call__() do, without calling
+                    # them: that would take 100 ns of the 2 us of a sleep(0).
+                    timer.called = True
+                    call, args, kwargs = timer.tpl
                     try:
-                        del timer.tpl
-                    except AttributeError:
-                        pass
+                        if args or kwargs:
+                            call(*args, **kwargs)
+                        else:
+                            call()
+                    finally:
+                        try:
+                            del timer.tpl
+                        except AttributeError:
+                            pass
+                else:
+                    self._fire(timer)
                 if self.woken_parks:
                     self.step_parks()
             except self.SYSTEM_EXCEPTIONS:
