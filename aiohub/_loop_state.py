@@ -42,7 +42,9 @@ class LoopState:
     #: Whether that is the greenlet of the hub, too.
     runs_in_hub: bool = True
     #: What the loop is to call in this turn: something, or nothing.
-    ready: Sequence[object] = SOMETHING
+    ready: Any = SOMETHING
+    #: Whether the hub may call what is in :attr:`ready`.
+    calls_few: bool = False
     #: Whether the loop has been given something since its turn began that
     #: :attr:`ready` does not show.
     needs_turn: bool = False

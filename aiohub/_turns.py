@@ -23,8 +23,8 @@ from aiohub import _descriptors
 from aiohub import _selector
 from aiohub import _timers
 
-#: How many callbacks the loop may make between two polls in which it finds
-#: something: as many as one poll may find for a connection or two.
+#: How many callbacks the hub may call before a poll: as many as one poll may
+#: find for a connection or two. A ready socket has to wait for them.
 FEW = 4
 
 
@@ -48,17 +48,26 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         """
         state = self.loop.state
         selector = self._selector
-        if (timeout == 0 and selector.has_found
+        if (timeout == 0 and selector.has_found and state.calls_few
                 and 0 < len(state.ready) <= FEW and not (
                     self._soon or self.next_timers or self.woken_parks
                     or self.is_asked or self.closed or self.debug_blocking
                     or self._standstill.unfinished
                     or self.timers and self.timers[0][0] <= self.clock())):
-            # A poll takes half a microsecond, of the 4 of a turn. It can wait
-            # until the loop has done what the last one has given it to do.
+            # What the last poll has found has given the loop something more
+            # to do: a stream that was read wakes a task. Called before the
+            # next poll, and not after it, that needs no turn of its own,
+            # which saves 4 % of a line there and back. It is as if there was
+            # one in which the poll was left out, and that is no stranger to
+            # the rest of the hub: whatever a callback does, a turn is next.
             selector.has_found = False
             state.callbacks_began = None
-            return []
+            ready = state.ready
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
+            del handle
         if self._standstill.unfinished:
             self._standstill.finish()
             # Green threads have run, and may have made work for the loop

@@ -104,8 +104,26 @@ class EventLoop(_signals.SignalsLoop):
         selector.ready = getattr(self, '_ready', None)
         if selector.ready is not None:
             self.state.ready = selector.ready
+        self._allow_few()
 
     # -- running
+
+    def _allow_few(self) -> None:
+        """Note whether the hub may call some callbacks itself.
+
+        What asyncio does with a callback is private to it; where it looks
+        otherwise, or how long a callback takes is to be logged, the loop
+        calls them all.
+        """
+        self.state.calls_few = (
+            hasattr(self.state.ready, 'popleft') and not self.get_debug()
+            and hasattr(asyncio.Handle, '_run')
+            and hasattr(asyncio.Handle, '_cancelled'))
+
+    def set_debug(self, enabled: bool) -> None:
+        """Turn asyncio's debug mode on or off; see asyncio's."""
+        super().set_debug(enabled)
+        self._allow_few()
 
     def run_forever(self) -> None:
         """Run the loop; only its hub does that.
