@@ -195,6 +195,7 @@ def _work(args: argparse.Namespace) -> None:
         loops = []
     elif not args.loops:
         loops = [1]
+        measure(*loops)  # imports what it needs
         while measure(*loops) < LONG:
             loops[0] *= 2
     if loops:
