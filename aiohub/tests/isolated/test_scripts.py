@@ -68,6 +68,10 @@ class TestHub(isolated.ScriptTestCase):
         self.run_script('turns.py', mode)
 
     @isolated.in_modes(*isolated.ON)
+    def test_turn_callbacks(self, mode):
+        self.run_script('turn_callbacks.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
     def test_timers(self, mode):
         self.run_script('timers.py', mode)
 
