@@ -31,15 +31,18 @@ import weakref
 import greenlet
 
 
-def ends(future: Any) -> bool:
-    """Whether a future is done, or was cancelled already.
+def cancel(future: Any) -> bool:
+    """Cancel a future; return whether it ends with that, and not already.
 
-    That of ``asyncio.gather()`` has only a private name for it; without, a
-    task that is cancelled, and then killed in the same turn, is only killed.
+    One that was cancelled before does. That of ``asyncio.gather()`` has only
+    a private name for it; without, a task that is cancelled, and then killed
+    in the same turn, is only killed. And it refuses in the turn between the
+    end of its tasks and its own.
     """
-    return bool(future.done() or getattr(future, 'cancelling', int)()
+    return not (future.done() or getattr(future, 'cancelling', int)()
                 or getattr(future, 'cancels', 0)
-                or getattr(future, '_cancel_requested', False))
+                or getattr(future, '_cancel_requested', False)
+                ) and bool(future.cancel())
 
 
 def survive_greenlet(error: BaseException) -> BaseException:

@@ -349,21 +349,21 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
                 self._raise_in, park.greenlet, error), error, timer)
         elif self._resume is None:
             pass  # it has ended
-        elif self._resume is not self._native or (
-                self._awaits is not None and _thrown.ends(self._awaits)):
-            # Another is on its way, or what is awaited ends already: perhaps
-            # because the task was cancelled, and that is raised first; or
-            # with a result, which might be lost.
+        elif self._resume is not self._native or not self._cancel_awaited():
+            # Another is on its way, or what is awaited ends already, since it
+            # was cancelled or with a result: that comes first, and not alone.
             self.put_off(error, timer)
         else:
             self._resume = functools.partial(
                 self._raise_at_await, error, timer)
-            # How often the task was cancelled by others. In an await of
-            # nothing, as of asyncio.sleep(0), nothing is cancelled here.
-            self._cancelling = -1
-            if self._awaits is not None:
-                self._cancelling = self.cancellations()
-                self._awaits.cancel()
+
+    def _cancel_awaited(self) -> bool:
+        """Cancel what is awaited; return whether that ends it."""
+        awaited = self._awaits
+        # How often the task was cancelled by others. In an await of nothing,
+        # as of asyncio.sleep(0), nothing is cancelled here.
+        self._cancelling = -1 if awaited is None else self.cancellations()
+        return awaited is None or _thrown.cancel(awaited)
 
     def throw_into(self, green: greenlet.greenlet, timer: Any,
                    *args: Any) -> None:

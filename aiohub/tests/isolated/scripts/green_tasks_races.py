@@ -20,9 +20,7 @@ what ``KeyboardInterrupt`` does, and what becomes of those nobody refers to.
 """
 
 import asyncio
-from collections.abc import Callable
 import gc
-import itertools
 import logging
 import sys
 from typing import Any
@@ -30,6 +28,7 @@ import weakref
 
 import cases
 import green_places
+import green_stops
 import mode
 
 import aiohub
@@ -42,172 +41,16 @@ CancelledError = asyncio.CancelledError
 GreenletExit = greenlet.GreenletExit
 
 
-class Custom(Exception):
-    pass
+Cancel = green_stops.Cancel
+Custom = green_stops.Custom
+Kill = green_stops.Kill
+STOPS = green_stops.STOPS
+Trial = green_stops.Trial
+WAYS = green_stops.WAYS
+matched = green_stops.matched
 
 
-# -- who goes on after each exception
-
-class Trial:
-    """A task that waits in a place, and then in others.
-
-    :param pauses: Whether it waits after that.
-    """
-
-    def __init__(self, place: Any, pauses: bool = True) -> None:
-        self.place = place
-        self.pauses = pauses
-        self.greenlet: Any = None
-        #: What it saw in the place, and later.
-        self.first: Any = None
-        self.later: list[BaseException] = []
-        self.task = aiohub.get_loop().create_task(self.run())
-
-    async def run(self) -> str:
-        self.greenlet = greenlet.getcurrent()
-        try:
-            self.first = await self.place.wait()
-        except BaseException as exc:
-            self.first = exc
-        if self.pauses:
-            for pause in (self._green, self._await) * 3:
-                try:
-                    await pause()
-                except BaseException as exc:
-                    self.later.append(exc)
-        return 'end'
-
-    async def _green(self) -> None:
-        eventlet.sleep(0)
-
-    async def _await(self) -> None:
-        await asyncio.sleep(0)
-
-    def seen(self) -> list[Any]:
-        """Return all exceptions that it has seen, in their order."""
-        first = [self.first] * isinstance(self.first, BaseException)
-        return [*first, *self.later]
-
-    def wait_until_there(self) -> None:
-        cases.until(self.place.there)
-        cases.turns(2)
-        assert not self.task.done()
-
-
-def in_one_turn(*functions: Callable[[], Any]) -> None:
-    """Have the hub call each, one after the other."""
-    for function in functions:
-        hubs.get_hub().schedule_call_global(0, function)
-
-
-def by_a_green_thread(*functions: Callable[[], Any]) -> None:
-    """Call each with no turn between, unless it waits itself."""
-    def call() -> None:
-        for function in functions:
-            function()
-
-    eventlet.spawn(call)
-
-
-def by_a_task(*functions: Callable[[], Any]) -> None:
-    async def call() -> None:
-        for function in functions:
-            function()
-
-    aiohub.get_loop().create_task(call())
-
-
-def by_tasks(*functions: Callable[[], Any]) -> None:
-    """A task each: they run in the same turn of the loop."""
-    for function in functions:
-        by_a_task(function)
-
-
-def by_callbacks(*functions: Callable[[], Any]) -> None:
-    for function in functions:
-        aiohub.get_loop().call_soon(function)
-
-
-def by_turns(*functions: Callable[[], Any]) -> None:
-    """One in the hub's turn, the next in the loop's."""
-    ways = itertools.cycle([
-        lambda f: hubs.get_hub().schedule_call_global(0, f),
-        aiohub.get_loop().call_soon])
-    for way, function in zip(ways, functions):
-        way(function)
-
-
-WAYS: dict[str, Any] = {
-    'in one turn': in_one_turn, 'by a green thread': by_a_green_thread,
-    'by a task': by_a_task, 'by tasks': by_tasks,
-    'by callbacks': by_callbacks, 'by turns': by_turns}
-if not mode.ON:
-    # There a kill makes a callback wait, with a warning.
-    del WAYS['by callbacks'], WAYS['by turns']
-
-
-# -- stops
-
-class Cancel:
-    kind = CancelledError
-
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
-
-    def __call__(self) -> None:
-        self.trial.task.cancel()
-
-    def is_mine(self, error: BaseException) -> bool:
-        return type(error) is CancelledError and error.__cause__ is None
-
-
-class Kill:
-    kind: type[BaseException] = GreenletExit
-
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
-        self.error = self.kind()
-
-    def __call__(self) -> None:
-        if self.trial.greenlet.dead or self.trial.task.done():
-            return
-        greenthread.kill(self.trial.greenlet, self.error)
-
-    def is_mine(self, error: BaseException) -> bool:
-        # GreenletExit is raised as a CancelledError at an await.
-        return self.error in (error, error.__cause__)
-
-
-class KillCustom(Kill):
-    kind = Custom
-
-
-class KillTimeout(Kill):
-    """Nobody has set it, and nobody cancels it."""
-
-    kind = eventlet.Timeout
-
-
-STOPS = {'cancel': Cancel, 'kill': Kill, 'kill with exception': KillCustom,
-         'kill with timeout': KillTimeout}
-
-
-def matched(seen: list[Any], stops: list[Any]) -> None:
-    """Each stop was seen once; cancels that met may be one."""
-    left = [s for s in stops if not isinstance(s, Cancel)]
-    cancels = [s for s in stops if isinstance(s, Cancel)]
-    for error in seen:
-        mine = [s for s in left if s.is_mine(error)]
-        if mine:
-            left.remove(mine[0])
-        elif cancels and cancels[0].is_mine(error):
-            cancels.pop(0)
-        else:
-            raise AssertionError('%r in %r' % (error, seen))
-    assert not left, seen
-    wanted = [s for s in stops if isinstance(s, Cancel)]
-    assert not wanted or len(cancels) < len(wanted), seen
-
+# -- two stops
 
 #: Those that have a cleanup of their own see the next one in that, and a task
 #: group drops it.
