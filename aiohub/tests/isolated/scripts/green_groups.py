@@ -17,6 +17,7 @@ calls inside. Each case is tried with all ways to wait.
 """
 
 import asyncio
+import sys
 
 import cases
 import mode
@@ -35,7 +36,10 @@ async def timeout(way):
             async with asyncio.timeout(seconds) as limit:
                 await way.never()
         except TimeoutError as exc:
-            assert isinstance(exc.__cause__, CancelledError)
+            # The cause since 3.11.3 (gh-102780).
+            cause = (exc.__cause__ if sys.version_info >= (3, 11, 3)
+                     else exc.__context__)
+            assert isinstance(cause, CancelledError)
         else:
             raise AssertionError
         assert limit.expired() and ways.calm()
