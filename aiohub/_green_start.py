@@ -30,6 +30,7 @@ import greenlet
 from aiohub import _eventlet
 from aiohub import _first_step
 from aiohub import _request_context
+from aiohub import _spare_greenlets
 from aiohub import _task_greenlet
 from aiohub import _threads
 
@@ -97,10 +98,12 @@ def run(
     state = hub.loop.state
     green: _threads.KeptThread | None = state.kept_thread
     state.kept_thread = None
+    # Whether what starts here has less room for nested calls, for good.
     is_deep = False
     if green is None or green.parent is not hub.loop_greenlet:
         green = _threads.KeptThread(hub.loop_greenlet)
-        is_deep = _is_deep()
+        is_deep = (_spare_greenlets.below(_getcurrent())
+                   == _spare_greenlets.DEEP)
     green.gr_context = contextvars.copy_context()
     _switch_in_turn(hub, _switch, green, function)
     result = green.outcome
@@ -168,14 +171,6 @@ def _switch_in_turn(hub: Any, switch: Callable[..., Any], *args: Any,
     finally:
         hub.greenlet = before
         hub.loop.enter_task(task)
-
-
-def _is_deep() -> bool:
-    """Whether what starts here has less room for nested calls, for good."""
-    current = _getcurrent()
-    return _task_greenlet.is_deep(
-        type(current) is _task_greenlet.TaskGreenlet
-        and current.state.is_deep)
 
 
 def _traces(green: _threads.KeptThread) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ import dataclasses
 from typing import Any
 import weakref
 
-from aiohub import _task_greenlet
+from aiohub import _spare_greenlets
 
 #: For :attr:`LoopState.ready`, where nobody knows.
 SOMETHING: Sequence[object] = (None,)
@@ -55,8 +55,8 @@ class LoopState:
     callbacks_began: float | None = None
     kept_thread: Any = None
     #: Greenlets for the next tasks.
-    spare_greenlets: _task_greenlet.Spare = dataclasses.field(
-        default_factory=_task_greenlet.Spare)
+    spare_greenlets: _spare_greenlets.Spare = dataclasses.field(
+        default_factory=_spare_greenlets.Spare)
     #: Whether the program makes its own tasks.
     has_task_factory: bool = False
 

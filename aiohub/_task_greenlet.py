@@ -23,9 +23,7 @@ its frames not even to itself: it could never be freed.
 
 from collections.abc import Callable
 import functools
-import sys
 from typing import Any
-import weakref
 
 from eventlet import greenthread
 from eventlet import hubs
@@ -60,12 +58,11 @@ class State:
     :ivar stepper: Who makes the step: it is the greenlet's parent, too.
     :ivar back: Switches to that.
     :ivar driver: A weak reference to the task's coroutine object.
-    :ivar is_deep: Whether the greenlet was started in a nested call. Each
-        greenlet begins at the recursion depth of who starts it, for good.
+    :ivar below: How many frames are below its own; see :func:`below`.
     """
 
     __slots__ = ('in_step', 'outcome', 'error', 'stepper', 'back', 'driver',
-                 'is_deep')
+                 'below')
 
     def __init__(self) -> None:
         self.in_step = False
@@ -74,7 +71,11 @@ class State:
         self.stepper: greenlet.greenlet
         self.back: Callable[[], Any]
         self.driver: Callable[[], Any]
-        self.is_deep = False
+        self.below = 0
+
+
+#: Switches to a :class:`TaskGreenlet`, whatever its task does.
+Native = Callable[..., Any]
 
 
 class TaskGreenlet(greenlet.greenlet):
@@ -87,7 +88,7 @@ class TaskGreenlet(greenlet.greenlet):
         super().__init__(functools.partial(_run, self.state))
 
     @property
-    def native_switch(self) -> 'Native':
+    def native_switch(self) -> Native:
         """Switches to this greenlet, whatever the task does."""
         native: Native = super().switch
         return native
@@ -325,119 +326,3 @@ def step_from(green: TaskGreenlet, stepper: greenlet.greenlet) -> None:
     """Have *green* come back to *stepper* at the end of a step."""
     green.parent = green.state.stepper = stepper
     green.state.back = switch.__get__(stepper)
-
-
-#: Switches to a :class:`TaskGreenlet`, whatever its task does.
-Native = Callable[..., Any]
-
-
-class Spare:
-    """The greenlets of a loop that are not in use.
-
-    Each greenlet that begins to run makes Python map 16 KiB for its frames,
-    and unmap them when it ends: two system calls, which take longer than all
-    else that a task of one step does. So they are kept for the next tasks, as
-    many as were needed of late.
-    """
-
-    #: How many at most; they take 7 KiB each.
-    MOST = 10000
-    #: After how many tasks half of those that were not needed are ended.
-    PERIOD = 1024
-
-    def __init__(self) -> None:
-        self._natives: list[Native] = []
-        # The fewest that there were in this period, and its tasks.
-        self._fewest = 0
-        self._tasks = 0
-
-    def __len__(self) -> int:
-        return len(self._natives)
-
-    def clear(self) -> None:
-        """End them all."""
-        natives, self._natives = self._natives, []
-        self._fewest = 0
-        for native in natives:
-            _end(native)
-
-    def take(self) -> Native:
-        """Return the native switch of one that is not in use."""
-        natives = self._natives
-        if natives:
-            native = natives.pop()
-            if len(natives) < self._fewest:
-                self._fewest = len(natives)
-            return native
-        green = TaskGreenlet()
-        current = greenlet.getcurrent()
-        step_from(green, current)
-        green.state.is_deep = is_deep(type(current) is TaskGreenlet)
-        native = green.native_switch
-        native()
-        return native
-
-    def give_back(self, native: Native) -> None:
-        """Keep a greenlet that has made its last step, or end it.
-
-        Who has seen it in a task must not see it in another: it is kept if
-        nobody refers to it any more, as the variables of a
-        ``threading.local`` do, and nobody has set attributes of it.
-
-        :param native: The only reference to it, but for those of others.
-        """
-        self._tasks += 1
-        if self._tasks >= self.PERIOD:
-            self._tasks = 0
-            for _ in range(self._fewest // 2):
-                _end(self._natives.pop())
-            self._fewest = len(self._natives)
-        green: TaskGreenlet = native.__self__  # type: ignore[attr-defined]
-        if (_getrefcount(green) == _OURS and not green.state.is_deep
-                and len(self._natives) < self.MOST
-                and not _getweakrefcount(green) and not green.__dict__
-                and green.parent is green.state.stepper):
-            green.gr_context = None
-            self._natives.append(native)
-        else:
-            del green
-            _end(native)
-
-
-def _end(native: Native) -> None:
-    green: TaskGreenlet = native.__self__  # type: ignore[attr-defined]
-    green.parent = greenlet.getcurrent()
-    green.state.in_step = True
-    native(None, None)
-    # Who still refers to it may switch to it, which then does nothing.
-    green.state.in_step = False
-
-
-#: As many frames are below one that makes a task, in a callback or in a green
-#: thread, when nothing calls itself.
-_SHALLOW = 50
-
-
-def is_deep(starter_is: bool) -> bool:
-    """Whether a greenlet that is started here begins in nested calls.
-
-    :param starter_is: Whether the current greenlet does.
-    """
-    if starter_is:
-        return True
-    try:
-        sys._getframe(_SHALLOW)
-    except ValueError:
-        return False
-    return True
-
-
-def _count_ours(native: Native) -> int:
-    green: TaskGreenlet = native.__self__  # type: ignore[attr-defined]
-    return _getrefcount(green)
-
-
-_getrefcount = sys.getrefcount
-_getweakrefcount = weakref.getweakrefcount
-#: How many there are when nobody else has one; the interpreter decides.
-_OURS = _count_ours(TaskGreenlet().native_switch)

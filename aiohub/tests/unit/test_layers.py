@@ -36,6 +36,7 @@ LAYERS = (
      '_green_event', '_green_select', '_green_timeout', '_signals',
      '_futures'),
     ('_park', '_fork', '_loop_state'),
+    ('_spare_greenlets',),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown',
      '_first_step'),
     ('exceptions', 'opts', '_logging', '_request_context', '_at_exit',

@@ -30,6 +30,7 @@ import mode
 
 import aiohub
 import eventlet
+from eventlet import corolocal
 from eventlet import event
 from eventlet import greenthread
 from eventlet import hubs
@@ -260,6 +261,45 @@ async def recursion():
     for _ in range(20):
         await clean.run(start, 100)
         assert abs(await clean.run(measure) - first) < 20
+
+
+local = corolocal.local()
+
+
+async def eager():
+    """The greenlets of tasks that begin in a step are used again, too.
+
+    And so is that of the task whose step it is: nothing refers to it.
+    """
+    spare = asyncio.get_running_loop().state.spare_greenlets
+    kept = weakref.WeakSet()
+
+    async def start(levels, value=None):
+        if value is not None:
+            kept.add(value)
+            local.value = value
+        for _ in range(3 if levels else 0):
+            await asyncio.Task(
+                start(levels - 1), loop=asyncio.get_running_loop(),
+                eager_start=True)
+
+    # The third of a step in a step in a step has less room for calls.
+    for levels, count in ((0, 1), (1, 2), (2, 2), (6, 2)):
+        spare.clear()
+        for _ in range(3):
+            await clean.run(start, levels)
+            assert len(spare) == count, (levels, len(spare))
+    # One that has locals is not used again, and they are dropped.
+    for _ in range(3):
+        await clean.run(lambda: start(1, Stop()))
+        # The local refers to those of who has looked at it last.
+        assert not hasattr(local, 'value')
+        gc.collect()
+        assert not kept
+
+
+if hasattr(asyncio, 'eager_task_factory'):  # since Python 3.12
+    meanwhile.in_task(eager)
 
 
 async def threads():

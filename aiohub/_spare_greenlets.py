@@ -1,0 +1,176 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The greenlets of tasks that have ended, for the next tasks.
+
+Each greenlet that begins to run makes Python map 16 KiB for its frames, and
+unmap them when it ends: two system calls, which take longer than all else that
+a task of one step does.
+"""
+
+import sys
+from typing import Any
+import weakref
+
+import greenlet
+
+from aiohub import _task_greenlet
+
+
+class Spare:
+    """Those of a loop: as many as were needed of late."""
+
+    #: How many at most; they take 7 KiB each.
+    MOST = 10000
+    #: After how many tasks half of those that were not needed are ended.
+    PERIOD = 1024
+
+    def __init__(self) -> None:
+        self._natives: list[_task_greenlet.Native] = []
+        # Those that refer to the greenlet of a task, see _release().
+        self._nested: list[_task_greenlet.Native] = []
+        # The fewest that there were in this period, and its tasks.
+        self._fewest = 0
+        self._tasks = 0
+
+    def __len__(self) -> int:
+        return len(self._natives) + len(self._nested)
+
+    def clear(self) -> None:
+        """End them all."""
+        natives = [*self._natives, *self._nested]
+        self._natives, self._nested = [], []
+        self._fewest = 0
+        for native in natives:
+            _end(native)
+
+    def take(self) -> _task_greenlet.Native:
+        """Return the native switch of one that is not in use."""
+        if self._nested:
+            return self._nested.pop()
+        natives = self._natives
+        if natives:
+            native = natives.pop()
+            if len(natives) < self._fewest:
+                self._fewest = len(natives)
+            return native
+        green = _task_greenlet.TaskGreenlet()
+        current = greenlet.getcurrent()
+        _task_greenlet.step_from(green, current)
+        green.state.below = below(current)
+        native = green.native_switch
+        native()
+        return native
+
+    def give_back(self, native: Any) -> None:
+        """Keep a greenlet that has made its last step, or end it.
+
+        Who has seen it in a task must not see it in another: it is kept if
+        nobody refers to it any more, as the variables of a
+        ``threading.local`` do, and nobody has set attributes of it.
+
+        :param native: The only reference to it, but for those of others.
+        """
+        self._tasks += 1
+        if self._tasks >= self.PERIOD:
+            self._tasks = 0
+            for _ in range(self._fewest // 2):
+                _end(self._natives.pop())
+            self._fewest = len(self._natives)
+        green: _task_greenlet.TaskGreenlet = native.__self__
+        if self._nested and _getrefcount(green) != _OURS:
+            self._release()
+        if (_getrefcount(green) == _OURS and green.state.below < DEEP
+                and len(self._natives) < self.MOST
+                and not _getweakrefcount(green) and not green.__dict__
+                and green.parent is green.state.stepper):
+            green.gr_context = None
+            if type(green.parent) is _task_greenlet.TaskGreenlet:
+                self._nested.append(native)
+            else:
+                self._natives.append(native)
+        else:
+            del green
+            _end(native)
+
+    def _release(self) -> None:
+        """Have no spare greenlet refer to that of a task that has ended.
+
+        One that has made its last step in the step of another task, where it
+        has begun eagerly, refers to that task's greenlet until it is switched
+        to again: the call that has left it is still going on.
+        """
+        nested, self._nested = self._nested, []
+        current = greenlet.getcurrent()
+        if type(current) is _task_greenlet.TaskGreenlet:
+            natives = self._nested
+        else:
+            natives = self._natives
+        native: Any
+        for native in nested:
+            state = native.__self__.state
+            _task_greenlet.step_from(native.__self__, current)
+            state.in_step = True
+            native(bool, None)
+            state.in_step = False
+            state.outcome = _task_greenlet.NOTHING
+            if state.error is not None:
+                raise state.error  # KeyboardInterrupt came just there
+            natives.append(native)
+
+
+def _end(native: Any) -> None:
+    green: _task_greenlet.TaskGreenlet = native.__self__
+    green.parent = greenlet.getcurrent()
+    green.state.in_step = True
+    native(None, None)
+    # Who still refers to it may switch to it, which then does nothing.
+    green.state.in_step = False
+
+
+#: As many frames are below one that makes a task, in a callback, in a green
+#: thread or in another task, when nothing calls itself.
+_SHALLOW = 50
+#: What :func:`below` returns where there may be more than twice as many.
+DEEP = 3
+
+
+def below(starter: greenlet.greenlet) -> int:
+    """Return how many frames are below a greenlet that starts here, in 50s.
+
+    Each begins at the recursion depth of who starts it, for good.
+
+    :param starter: The current greenlet.
+    """
+    count = 1
+    if type(starter) is _task_greenlet.TaskGreenlet:
+        # A task that begins eagerly, in a step of another.
+        count += starter.state.below
+    elif _task_greenlet.driver_of(starter) is not None:
+        return DEEP  # nobody knows where the program has started that one
+    try:
+        sys._getframe(_SHALLOW)
+    except ValueError:
+        return min(count, DEEP)
+    return DEEP
+
+
+def _count_ours(native: Any) -> int:
+    green: _task_greenlet.TaskGreenlet = native.__self__
+    return _getrefcount(green)
+
+
+_getrefcount = sys.getrefcount
+_getweakrefcount = weakref.getweakrefcount
+#: How many there are when nobody else has one; the interpreter decides.
+_OURS = _count_ours(_task_greenlet.TaskGreenlet().native_switch)
