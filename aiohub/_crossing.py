@@ -179,7 +179,8 @@ class GreenFuture(DelegatingFuture):
         # In the hub's greenlet, which kill() does not make wait.
         if (self._thrown < self.cancels and not self.done()
                 and not self._green.dead):
-            self._thrown += 1
+            # For all that have come until now: so a task takes them, too.
+            self._thrown = self.cancels
             greenthread.kill(self._green)
 
 

@@ -33,6 +33,7 @@ from aiohub import _request_context
 from aiohub import _spare_greenlets
 from aiohub import _task_greenlet
 from aiohub import _threads
+from aiohub import _thrown
 
 _getcurrent = greenlet.getcurrent
 _getrefcount = sys.getrefcount
@@ -164,7 +165,7 @@ def _switch_in_turn(hub: Any, switch: Callable[..., Any], *args: Any,
         switch(*args, **kwargs)
     except hub.SYSTEM_EXCEPTIONS as exc:
         # It comes here if the caller is the greenlet of the loop.
-        hub.loop.call_soon(_raise, exc)
+        hub.loop.call_soon(_thrown.raise_, exc)
     except BaseException:
         # Of a green thread that eventlet has made.
         hub.squelch_generic_exception(sys.exc_info())
@@ -188,10 +189,6 @@ def _traces_of_nobody() -> tuple[Any, ...]:
     green = _threads.KeptThread(_getcurrent())
     _switch(green, int)
     return _traces(green)
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 #: What they are when there are none.

@@ -31,18 +31,20 @@ import weakref
 import greenlet
 
 
-def cancel(future: Any) -> bool:
-    """Cancel a future; return whether it ends with that, and not already.
+def is_cancelled(future: Any) -> bool:
+    """Whether a future has been cancelled, and perhaps not ended yet.
 
-    One that was cancelled before does. That of ``asyncio.gather()`` has only
-    a private name for it; without, a task that is cancelled, and then killed
-    in the same turn, is only killed. And it refuses in the turn between the
-    end of its tasks and its own.
+    That of ``asyncio.gather()`` has only a private name for it; without, a
+    task that is cancelled, and then killed in the same turn, is only killed.
     """
-    return not (future.done() or getattr(future, 'cancelling', int)()
+    return bool(getattr(future, 'cancelling', int)()
                 or getattr(future, 'cancels', 0)
-                or getattr(future, '_cancel_requested', False)
-                ) and bool(future.cancel())
+                or getattr(future, '_cancel_requested', False))
+
+
+def raise_(error: BaseException) -> None:
+    """Raise *error*: a callback, for who runs the loop."""
+    raise error
 
 
 def survive_greenlet(error: BaseException) -> BaseException:

@@ -101,20 +101,12 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
     @property
     def cr_frame(self) -> Any:
         """The frame where the coroutine is: in a green call, the caller's."""
-        if self.park is not None:
-            return _task_greenlet.frame_of_caller(self.park.greenlet)
-        coro = self._coro
-        return getattr(coro, 'cr_frame', None) or getattr(
-            coro, 'gi_frame', None)
+        return _task_greenlet.frame_of(self._coro, self.park)
 
     @property
     def cr_code(self) -> Any:
         """The code of :attr:`cr_frame`."""
-        if self.park is not None:
-            return self.cr_frame.f_code
-        coro = self._coro
-        return getattr(coro, 'cr_code', None) or getattr(
-            coro, 'gi_code', None)
+        return _task_greenlet.code_of(self._coro, self.park)
 
     # -- what a task calls
 
@@ -242,7 +234,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """Deal with what another greenlet raised when it ended."""
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             # For the main greenlet, and not for this task.
-            self.loop.call_soon(_raise, error)
+            self.loop.call_soon(_thrown.raise_, error)
         else:
             hubs.get_hub().squelch_generic_exception(
                 (type(error), error, error.__traceback__))
@@ -349,21 +341,29 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
                 self._raise_in, park.greenlet, error), error, timer)
         elif self._resume is None:
             pass  # it has ended
-        elif self._resume is not self._native or not self._cancel_awaited():
-            # Another is on its way, or what is awaited ends already, since it
-            # was cancelled or with a result: that comes first, and not alone.
-            self.put_off(error, timer)
-        else:
+        elif self._cancel_awaited() and self._resume is self._native:
             self._resume = functools.partial(
                 self._raise_at_await, error, timer)
+        else:
+            # What is awaited ends already, since it was cancelled or with a
+            # result, or another is on its way: that comes first, not alone.
+            self.put_off(error, timer)
 
     def _cancel_awaited(self) -> bool:
-        """Cancel what is awaited; return whether that ends it."""
+        """Cancel what is awaited; return whether that may end it.
+
+        Again if it was before, as asyncio does: it may have gone on.
+        """
         awaited = self._awaits
-        # How often the task was cancelled by others. In an await of nothing,
-        # as of asyncio.sleep(0), nothing is cancelled here.
-        self._cancelling = -1 if awaited is None else self.cancellations()
-        return awaited is None or _thrown.cancel(awaited)
+        if self._resume is self._native:
+            # How often the task was cancelled by others. In an await of
+            # nothing, as of asyncio.sleep(0), nothing is cancelled here.
+            cancelling = -1 if awaited is None else self.cancellations()
+            if cancelling > 0 and _thrown.is_cancelled(awaited):
+                cancelling = -1
+            self._cancelling = cancelling
+        return awaited is None or (
+            not awaited.done() and bool(awaited.cancel()))
 
     def throw_into(self, green: greenlet.greenlet, timer: Any,
                    *args: Any) -> None:
@@ -409,15 +409,19 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """Resume with *error*, when what was awaited has ended."""
         self._resume = self._native
         if function == self._send:
-            argument = _thrown.at_await(error)
-        elif not isinstance(argument, asyncio.CancelledError):
-            pass  # what the cleanup raises replaces it, as out of any finally
-        elif self.cancellations() > self._cancelling:
+            is_late = self._cancelling < 0 and self._awaits is not None
+        elif isinstance(argument, asyncio.CancelledError):
             # asyncio.timeout() takes the first that comes for its own.
-            self.put_off(error, timer)
+            is_late = self.cancellations() > self._cancelling
         else:
-            argument = _thrown.at_await(error)
-        self._native(self._coro.throw, argument)
+            # What the cleanup raises replaces it, as out of any finally.
+            self._native(function, argument)
+            return
+        if is_late:
+            self.put_off(error, timer)
+            self._native(function, argument)
+        else:
+            self._native(self._coro.throw, _thrown.at_await(error))
 
     def put_off(self, error: BaseException, timer: Any = None,
                 cancellations: int | None = None) -> None:
@@ -443,7 +447,3 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """How often the task was cancelled, and not uncancelled."""
         task = self._task()
         return 0 if task is None else task.cancelling()
-
-
-def _raise(error: BaseException) -> None:
-    raise error

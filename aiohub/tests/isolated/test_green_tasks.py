@@ -132,6 +132,10 @@ class TestStops(isolated.ScriptTestCase):
         self.run_script('green_tasks_ending.py', mode)
 
     @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
+    def test_stubborn(self, mode):
+        self.run_script('green_tasks_stubborn.py', mode)
+
+    @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
     def test_timeouts(self, mode):
         self.run_script('green_tasks_timeouts.py', mode)
 
