@@ -362,8 +362,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             if cancelling > 0 and _thrown.is_cancelled(awaited):
                 cancelling = -1
             self._cancelling = cancelling
-        return awaited is None or (
-            not awaited.done() and bool(awaited.cancel()))
+        return awaited is None or not awaited.done() and bool(awaited.cancel())
 
     def throw_into(self, green: greenlet.greenlet, timer: Any,
                    *args: Any) -> None:
@@ -409,6 +408,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """Resume with *error*, when what was awaited has ended."""
         self._resume = self._native
         if function == self._send:
+            # Of one that was cancelled twice the result is not lost.
             is_late = self._cancelling < 0 and self._awaits is not None
         elif isinstance(argument, asyncio.CancelledError):
             # asyncio.timeout() takes the first that comes for its own.
