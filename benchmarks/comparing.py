@@ -32,6 +32,7 @@ import inspect
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -117,16 +118,18 @@ class Row:
         ``integer``. Less is better.
     :ivar repeats: Whether the functions take a number of loops and return
         the time of all. The others measure once.
+    :ivar program: What has to be installed for it, if anything.
     :ivar functions: Ways to write it, and functions.
     """
 
     def __init__(self, name: str, base: str, count: int, unit: str,
-                 repeats: bool) -> None:
+                 repeats: bool, program: str = '') -> None:
         self.name = name
         self.base = base
         self.count = count
         self.unit = unit
         self.repeats = repeats
+        self.program = program
         self.functions: dict[str, Callable[..., Any]] = {}
 
     def function(self, candidate: str) -> Callable[..., Any] | None:
@@ -148,7 +151,7 @@ def rows() -> list[Row]:
 
 
 def row(name: str, way: str, base: str = 'epolls', count: int = 1,
-        unit: str = 'second', repeats: bool = True,
+        unit: str = 'second', repeats: bool = True, program: str = '',
         ) -> Callable[[Function], Function]:
     """Decorator: the function measures a row, written in one way.
 
@@ -156,7 +159,8 @@ def row(name: str, way: str, base: str = 'epolls', count: int = 1,
     took. A coroutine function runs in the loop of the candidate.
     """
     def add(function: Function) -> Function:
-        _rows.setdefault(name, Row(name, base, count, unit, repeats))
+        _rows.setdefault(
+            name, Row(name, base, count, unit, repeats, program))
         _rows[name].functions[way] = function
         return function
 
@@ -280,6 +284,9 @@ def _say(text: str) -> None:
 
 
 def _compare(one: Row, args: argparse.Namespace) -> list[pyperf.Benchmark]:
+    if one.program and shutil.which(one.program) is None:
+        _say('%s: left out, as %s is not installed' % (one.name, one.program))
+        return []
     names = _candidates_of(one)
     loops = dict.fromkeys(names, args.loops)
     runs: dict[str, list[pyperf.Run]] = {name: [] for name in names}
@@ -372,10 +379,13 @@ def main() -> None:
         return
     if args.quick:
         args.rounds = args.values = args.loops = 1
-    suite = pyperf.BenchmarkSuite([
+    benchmarks = [
         benchmark for one in _rows.values()
         if not args.rows or any(part in one.name for part in args.rows)
-        for benchmark in _compare(one, args)])
+        for benchmark in _compare(one, args)]
+    if not benchmarks:
+        sys.exit('There is nothing to measure.')
+    suite = pyperf.BenchmarkSuite(benchmarks)
     if args.output:
         suite.dump(args.output, replace=True)
     print('%-34s %-24s %12s %6s  %s' % (

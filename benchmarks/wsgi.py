@@ -12,8 +12,10 @@
 
 """Requests to eventlet.wsgi: the CPU time that the server takes for each.
 
-The client is a process of its own with blocking sockets, ten at once, which
-keeps its connections or makes one for each request.
+Ten requests at once, from a process of its own, which keeps its connections or
+makes one for each request. There are two such clients: wrk, which is fast
+enough to keep the server busy, and one in Python, with blocking sockets in ten
+threads, which often is not.
 """
 
 import subprocess
@@ -65,12 +67,20 @@ print('done')
 '''
 
 
-def _serve(loops, keeps):
+def _serve(command):
+    """Serve a client; return the CPU time, the requests, and what it says.
+
+    :param command: Returns its command line, given the port.
+    """
     import eventlet
     from eventlet import greenio
     from eventlet import wsgi
 
+    requests = 0
+
     def application(environ, start_response):
+        nonlocal requests
+        requests += 1
         start_response('200 OK', [('Content-Length', '6')])
         return [b'Hello\n']
 
@@ -79,22 +89,43 @@ def _serve(loops, keeps):
                             log_output=False)
     start = comparing.clock()
     client = subprocess.Popen(
-        [sys.executable, '-c', CLIENT, str(listener.getsockname()[1]),
-         str(CLIENTS), str(loops * REQUESTS), str(int(keeps))],
-        stdout=subprocess.PIPE)
+        command(listener.getsockname()[1]), stdout=subprocess.PIPE)
     with greenio.GreenPipe(client.stdout, 'rb') as pipe:
-        assert pipe.read() == b'done\n'
+        said = pipe.read()
     took = comparing.clock() - start
-    client.wait()
+    assert client.wait() == 0
     server.kill()
     listener.close()
+    return took, requests, said
+
+
+def _under_wrk(keeps):
+    header = [] if keeps else ['--header', 'Connection: close']
+    took, requests, said = _serve(lambda port: [
+        'wrk', '--threads', '1', '--connections', str(CLIENTS),
+        # It knows whole seconds only.
+        '--duration', '1s', *header, 'http://127.0.0.1:%d/' % port])
+    # It tells of these only if there are any.
+    assert b'Non-2xx' not in said and b'Socket errors' not in said, said
+    return took / requests
+
+
+def _under_python(loops, keeps):
+    took, requests, said = _serve(lambda port: [
+        sys.executable, '-c', CLIENT, str(port), str(CLIENTS),
+        str(loops * REQUESTS), str(int(keeps))])
+    assert said == b'done\n' and requests == loops * REQUESTS * CLIENTS
     return took
 
 
 for _keeps in (True, False):
-    comparing.row('WSGI, %s' % ('keep-alive' if _keeps else 'no keep-alive'),
-                  'eventlet', count=CLIENTS * REQUESTS)(
-        lambda loops, keeps=_keeps: _serve(loops, keeps))
+    _name = 'keep-alive' if _keeps else 'no keep-alive'
+    comparing.row('WSGI under wrk, ' + _name, 'eventlet', repeats=False,
+                  program='wrk')(
+        lambda keeps=_keeps: _under_wrk(keeps))
+    comparing.row('WSGI under Python, ' + _name, 'eventlet',
+                  count=CLIENTS * REQUESTS)(
+        lambda loops, keeps=_keeps: _under_python(loops, keeps))
 
 if __name__ == '__main__':
     comparing.main()
