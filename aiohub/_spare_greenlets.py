@@ -88,17 +88,20 @@ class Spare:
                 _end(self._natives.pop())
             self._fewest = len(self._natives)
         green: _task_greenlet.TaskGreenlet = native.__self__
+        state = green.state
+        parent = green.parent
+        natives = self._natives
         if self._nested and _getrefcount(green) != _OURS:
             self._release()
-        if (_getrefcount(green) == _OURS and green.state.below < DEEP
-                and len(self._natives) < self.MOST
+        if (_getrefcount(green) == _OURS and state.below < DEEP
+                and len(natives) < self.MOST
                 and not _getweakrefcount(green) and not green.__dict__
-                and green.parent is green.state.stepper):
+                and parent is state.stepper):
             green.gr_context = None
-            if type(green.parent) is _task_greenlet.TaskGreenlet:
+            if type(parent) is _TaskGreenlet:
                 self._nested.append(native)
             else:
-                self._natives.append(native)
+                natives.append(native)
         else:
             del green
             _end(native)
@@ -170,6 +173,7 @@ def _count_ours(native: Any) -> int:
     return _getrefcount(green)
 
 
+_TaskGreenlet = _task_greenlet.TaskGreenlet
 _getrefcount = sys.getrefcount
 _getweakrefcount = weakref.getweakrefcount
 #: How many there are when nobody else has one; the interpreter decides.

@@ -242,6 +242,9 @@ def _run(state: State) -> None:
     while function is not None:
         try:
             state.outcome = function(argument)
+        except StopIteration as exc:
+            # Who makes the step takes the value out of it, and drops it.
+            state.error = exc
         except BaseException as exc:
             # Without this frame, which goes on.
             assert exc.__traceback__ is not None

@@ -112,9 +112,9 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
 
     def send(self, value: Any) -> Any:
         """Make a step; see :pep:`492`."""
-        resume = self._resume or self._start()
-        state = self._state
         stepper = _getcurrent()
+        resume = self._resume or self._start(stepper)
+        state = self._state
         if stepper is not state.stepper:
             _task_greenlet.step_from(self._greenlet, stepper)
         state.in_step = True
@@ -180,18 +180,18 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """End a coroutine that waits; see :pep:`492`."""
         self._coro.close()
 
-    def _start(self) -> Callable[[Any, Any], Any]:
+    def _start(self, stepper: greenlet.greenlet) -> Any:
         native: Any = self.loop.state.spare_greenlets.take()
         self._native = self._resume = native
         green: _task_greenlet.TaskGreenlet = native.__self__
-        state = self._state = green.state
+        state: Any = green.state
+        self._state = state
         state.driver = weakref.ref(self)
         # That of the step, which is the task's.
-        green.gr_context = _getcurrent().gr_context
+        green.gr_context = stepper.gr_context
         self._awaits = None
         self._task = weakref.ref(asyncio.current_task(self.loop))
-        resume: Callable[[Any, Any], Any] = native
-        return resume
+        return native
 
     @property
     def _greenlet(self) -> _task_greenlet.TaskGreenlet:
@@ -202,11 +202,11 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
 
     def _end(self) -> BaseException:
         """Let go of the greenlet; return what the coroutine ended with."""
-        state = self._state
+        state: _task_greenlet.State = self._state
         error, state.error = state.error, None
         later, native = self._later, self._native
+        self._native = self._state = self._awaits = None  # del takes longer
         self._resume = self.park = None
-        del self._native, self._awaits, self._state
         self.loop.state.spare_greenlets.give_back(native)
         if self.waiter is not None:
             # Its turn comes after this step, and so when the task is done.
