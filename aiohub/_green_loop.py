@@ -30,6 +30,7 @@ import greenlet
 
 from aiohub import _at_exit
 from aiohub import _eventlet
+from aiohub import _handles
 from aiohub import _lifetime
 from aiohub import _loop_state
 from aiohub import _native
@@ -108,6 +109,8 @@ class GreenEventLoop(loop.EventLoop):
     ) -> asyncio.Handle:
         """Call *callback* in the next turn; see asyncio's."""
         handle = super().call_soon(callback, *args, context=context)
+        if not self.state.calls_soon:
+            _handles.leave_out_caller(handle)
         self.end_wait()
         return handle
 
@@ -117,6 +120,8 @@ class GreenEventLoop(loop.EventLoop):
     ) -> asyncio.TimerHandle:
         """Call *callback* at a time of the loop's clock; see asyncio's."""
         handle = super().call_at(when, callback, *args, context=context)
+        if not self.state.calls_soon:
+            _handles.leave_out_caller(handle)
         self.end_wait()
         return handle
 

@@ -21,6 +21,7 @@ coroutine, and that otherwise stands for the plain one.
 import asyncio
 from typing import Any
 
+from aiohub import _handles
 from aiohub import _loop_state
 from aiohub import tasks
 
@@ -30,14 +31,17 @@ PlainTask: Any = getattr(asyncio.Task, 'aiohub_plain', asyncio.Task)
 
 class _MakesGreenTasks(type):
     def __call__(cls, coro: Any, *args: Any, **kwargs: Any) -> Any:
-        loop = kwargs.get('loop') or asyncio._get_running_loop()
-        if (tasks.enabled and _loop_state.of(loop) is not None
-                and type(coro) is not tasks.GreenCoroutine
-                and asyncio.iscoroutine(coro)):
-            coro = tasks.GreenCoroutine(coro, loop)
+        if tasks.enabled and type(coro) is not tasks.GreenCoroutine:
+            loop = kwargs.get('loop') or asyncio._get_running_loop()
+            if _loop_state.of(loop) is not None and asyncio.iscoroutine(coro):
+                coro = tasks.GreenCoroutine(coro, loop)
         if cls is Task:
-            return PlainTask(coro, *args, **kwargs)
-        return super().__call__(coro, *args, **kwargs)
+            task = PlainTask(coro, *args, **kwargs)
+        else:
+            task = super().__call__(coro, *args, **kwargs)
+        if getattr(task, '_source_traceback', None):
+            _handles.leave_out_caller(task)
+        return task
 
     def __instancecheck__(cls, instance: Any) -> bool:
         if cls is Task:

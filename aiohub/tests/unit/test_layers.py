@@ -34,7 +34,7 @@ LAYERS = (
     ('_task_class', '_green_start'),
     ('_lifetime', 'tasks', '_standstill', '_threads',
      '_green_event', '_green_select', '_green_timeout', '_signals',
-     '_futures'),
+     '_futures', '_handles'),
     ('_park', '_fork', '_loop_state'),
     ('_spare_greenlets',),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown',
