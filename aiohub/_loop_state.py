@@ -45,7 +45,8 @@ class LoopState:
     ready: Any = SOMETHING
     #: Whether the hub may call what is in :attr:`ready`.
     calls_few: bool = False
-    #: Whether ``call_soon()`` may put something there without asyncio.
+    #: Whether ``call_soon()`` may put something there without asyncio: never
+    #: in debug mode, in which asyncio notes who has called.
     calls_soon: bool = False
     #: Whether the loop has been given something since its turn began that
     #: :attr:`ready` does not show.

@@ -39,7 +39,7 @@ class _MakesGreenTasks(type):
             task = PlainTask(coro, *args, **kwargs)
         else:
             task = super().__call__(coro, *args, **kwargs)
-        if getattr(task, '_source_traceback', None):
+        if getattr(task, '_source_traceback', None):  # in debug mode
             _handles.leave_out_caller(task)
         return task
 

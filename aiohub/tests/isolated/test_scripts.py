@@ -71,6 +71,10 @@ class TestHub(isolated.ScriptTestCase):
     def test_turn_callbacks(self, mode):
         self.run_script('turn_callbacks.py', mode)
 
+    @isolated.in_modes(*isolated.ON)
+    def test_call_soon(self, mode):
+        self.run_script('call_soon.py', mode)
+
     @isolated.in_modes(*isolated.EVERY_HUB)
     def test_debug_places(self, mode):
         self.run_script('debug_places.py', mode)

@@ -12,10 +12,8 @@
 """What a poll has led to is called by the hub, before the next poll."""
 
 import asyncio
-import contextvars
 import os
 import sys
-from unittest import mock
 
 import in_callback
 import mode
@@ -168,85 +166,6 @@ def fork_before_the_poll() -> None:
     assert os.waitstatus_to_exitcode(status) == 17, status
 
 
-def soon_without_asyncio() -> None:
-    """What the loop is given to call is as if asyncio had been asked."""
-    loop = hub.loop
-    assert loop.state.calls_soon, 'asyncio has changed: it is asked always'
-    variable: contextvars.ContextVar[str] = contextvars.ContextVar('variable')
-    variable.set('ours')
-    context = contextvars.copy_context()
-    context.run(variable.set, 'theirs')
-    seen: list[object] = []
-
-    def note(*args: object) -> None:
-        seen.append((*args, variable.get()))
-
-    for given in (None, context):
-        ours = loop.call_soon(note, 1, 2, context=given)
-        theirs = asyncio.BaseEventLoop.call_soon(
-            loop, note, 1, 2, context=given)
-        assert type(ours) is type(theirs) and repr(ours) == repr(theirs)
-        for name in asyncio.Handle.__slots__:
-            # A copy of the current context is another one each time.
-            if name != '__weakref__' and (name != '_context' or given):
-                assert getattr(ours, name) == getattr(theirs, name), name
-        loop.call_soon(note).cancel()
-        found()
-        who = 'theirs' if given else 'ours'
-        assert seen == [(1, 2, who), (1, 2, who)], seen
-        seen.clear()
-
-    # In debug mode asyncio looks what it is called with.
-    loop.set_debug(True)
-    try:
-        for wrong in (None, asyncio.sleep):
-            try:
-                loop.call_soon(wrong)
-            except TypeError:
-                seen.append(wrong)
-    finally:
-        loop.set_debug(False)
-    assert seen == [None, asyncio.sleep], seen
-    seen.clear()
-    found()
-
-    # One that does something else.
-    def call_soon(self: object, callback: object, *args: object) -> object:
-        seen.append(callback)
-        return called_soon(self, callback, *args)
-
-    called_soon = asyncio.BaseEventLoop._call_soon  # type: ignore
-    with mock.patch.object(asyncio.BaseEventLoop, '_call_soon', call_soon):
-        loop.set_debug(False)
-        loop.call_soon(int)
-        assert seen.count(int) == 1, seen
-    loop.set_debug(False)
-    assert loop.state.calls_soon
-    loop.call_soon(int)
-    assert seen.count(int) == 1, seen
-
-
-def closed() -> None:
-    loop = hub.loop
-    try:
-        loop.close()
-    except RuntimeError:
-        assert loop.state.calls_soon  # it runs
-    else:
-        raise AssertionError('the loop runs')
-    hub.close()
-    for _ in range(2):
-        try:
-            loop.call_soon(int)
-        except RuntimeError as exc:
-            assert str(exc) == 'Event loop is closed'
-        else:
-            raise AssertionError('a closed loop calls nothing')
-        loop.set_debug(False)
-
-
 callbacks_before_the_poll()
 fork_before_the_poll()
-soon_without_asyncio()
-closed()
 mode.done()
