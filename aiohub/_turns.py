@@ -60,7 +60,6 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
             # which saves 3 to 4 % of a line there and back. A callback may
             # do here what it may do in the loop: either way it is followed
             # by the rest of this function.
-            selector.has_found = False
             state.callbacks_began = None
             ready = state.ready
             for _ in range(len(ready)):
@@ -68,6 +67,7 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
                 if not handle._cancelled:
                     handle._run()
             del handle
+        selector.has_found = False
         if self._standstill.unfinished:
             self._standstill.finish()
             # Green threads have run, and may have made work for the loop
@@ -77,9 +77,17 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         state.needs_turn = False
         until = self.clock() + timeout if timeout else None
         events: list[tuple[Any, int]] = []
+        soon = self._soon
         while True:
-            found = self.turn_of_green_side(timeout)
-            if found:
+            if soon and timeout is None and not (
+                    self._readers or self._writers or len(selector.keys) > 1
+                    or self.next_timers or self.woken_parks or self.is_asked
+                    or self.closed or self.debug_blocking):
+                # The same where there is nothing to poll for: it saves 8 %
+                # of the instructions of a sleep(0), 5 % of a spawn().wait().
+                self.fired = now = self.clock()
+                self.fire_timers(now)
+            elif found := self.turn_of_green_side(timeout):
                 events = selector.tell(found)
                 if events:
                     break
@@ -108,7 +116,6 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         soon = self._soon
         timers = self.timers
         selector = self._selector
-        selector.has_found = False
         if soon:
             timeout = 0
         elif timers:
