@@ -74,11 +74,12 @@ def is_due(hub: Any) -> bool:
     A task that never waits for anything else would keep all others from
     running.
     """
-    now = hub.clock()
     state = hub.loop.state
-    if state.callbacks_began is None:
-        state.callbacks_began = now
-    return bool(now >= state.callbacks_began + _first_step.MOMENT)
+    began: float | None = state.callbacks_began
+    now: float = hub.clock()
+    if began is None:
+        began = state.callbacks_began = now
+    return now >= began + _first_step.MOMENT
 
 
 def run(
@@ -125,19 +126,25 @@ def start_awaited(green: greenlet.greenlet) -> bool:
     """Run a green thread until it waits or ends, if it is the next to begin.
 
     Otherwise others would have been started before it, and begin after it.
+    What it raises is not printed: who awaits it gets that.
 
     :returns: Whether it has begun now.
     """
-    if green or green.dead:
-        return False
     hub = hub_of_step()
-    if hub is None or is_due(hub):
+    # One of another parent ends in that: somebody else is to go on then.
+    if hub is None or green.parent is not hub.greenlet or is_due(hub):
         return False
     call = hub.take_next_call_of(green)
     if call is None:
         return False
     function, args, kwargs = call
-    _switch_in_turn(hub, function, *args, **kwargs)
+    state = hub.loop.state
+    # Another one if that has begun in a green thread that has begun so.
+    before, state.awaited = state.awaited, green
+    try:
+        _switch_in_turn(hub, function, *args, **kwargs)
+    finally:
+        state.awaited = before
     return True
 
 
@@ -159,19 +166,25 @@ def _switch_in_turn(hub: Any, switch: Callable[..., Any], *args: Any,
     the hub is closed.
     """
     before = hub.greenlet
-    task = hub.loop.leave_task()
+    loop = hub.loop
+    # Not by leave_task() and enter_task(), which take 100 ns more, of 10 us.
+    task = asyncio.current_task(loop)
+    if task is not None:
+        asyncio._leave_task(loop, task)
     hub.greenlet = hub.loop_greenlet
     try:
         switch(*args, **kwargs)
     except hub.SYSTEM_EXCEPTIONS as exc:
         # It comes here if the caller is the greenlet of the loop.
-        hub.loop.call_soon(_thrown.raise_, exc)
-    except BaseException:
+        loop.call_soon(_thrown.raise_, exc)
+    except BaseException as exc:
         # Of a green thread that eventlet has made.
-        hub.squelch_generic_exception(sys.exc_info())
+        if not _thrown.has_raised(loop.state.awaited, exc):
+            hub.squelch_generic_exception(sys.exc_info())
     finally:
         hub.greenlet = before
-        hub.loop.enter_task(task)
+        if task is not None:
+            asyncio._enter_task(loop, task)
 
 
 def _traces(green: _threads.KeptThread) -> tuple[Any, ...]:

@@ -57,6 +57,8 @@ class LoopState:
     #: and the green thread for the next; see _green_start.
     callbacks_began: float | None = None
     kept_thread: Any = None
+    #: The green thread that a task awaits and has begun at once, meanwhile.
+    awaited: Any = None
     #: Greenlets for the next tasks.
     spare_greenlets: _spare_greenlets.Spare = dataclasses.field(
         default_factory=_spare_greenlets.Spare)

@@ -47,6 +47,15 @@ def raise_(error: BaseException) -> None:
     raise error
 
 
+def has_raised(green: Any, error: BaseException) -> bool:
+    """Return whether *error* is what a green thread has ended with.
+
+    :param green: None for no green thread.
+    """
+    return (green is not None and green._exit_event.has_exception()
+            and any(part is error for part in green._exit_event._exc))
+
+
 def survive_greenlet(error: BaseException) -> BaseException:
     """Return what can be thrown through the end of a greenlet.
 

@@ -347,11 +347,9 @@ def _await_green_thread(
         if self.gr_context is None:
             _request_context.follow()
             self.gr_context = contextvars.copy_context()
-        self.link(_threads.end_quietly)
         if (_green_start.start_awaited(self) and self.dead
                 and not self._exit_event.has_exception()):
             return self.wait()
-        self.unlink(_threads.end_quietly)
     return (yield from greenlet_to_future(self).__await__())
 
 

@@ -235,7 +235,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             # For the main greenlet, and not for this task.
             self.loop.call_soon(_thrown.raise_, error)
-        else:
+        elif not _thrown.has_raised(self.loop.state.awaited, error):
             hubs.get_hub().squelch_generic_exception(
                 (type(error), error, error.__traceback__))
 

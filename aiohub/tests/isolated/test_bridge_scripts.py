@@ -33,6 +33,10 @@ class TestBridge(isolated.ScriptTestCase):
         self.run_script('bridge_green_start.py', mode)
 
     @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_green_failures(self, mode):
+        self.run_script('bridge_green_failures.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
     def test_leaks(self, mode):
         self.run_script('bridge_leaks.py', mode, seconds=300)
 
