@@ -56,8 +56,10 @@ def hub_of_step() -> Any:
     :returns: None if it is not.
     """
     hub: Any = _eventlet.current_hub()
-    # Other hubs have no such greenlet.
-    own = getattr(hub, 'loop_greenlet', None)
+    try:
+        own = hub.loop_greenlet
+    except AttributeError:
+        return None  # another kind of hub, or none
     current = _getcurrent()
     if current is not own:
         if type(current) is not _task_greenlet.TaskGreenlet:
@@ -107,14 +109,14 @@ def run(
         is_deep = (_spare_greenlets.below(_getcurrent())
                    == _spare_greenlets.DEEP)
     green.gr_context = contextvars.copy_context()
-    _switch_in_turn(hub, _switch, green, function)
+    _switch_in_turn(hub, _switch, (green, function), {})
     result = green.outcome
     if result is _NOTHING:
         green.alone = True
         return green, None
     if is_deep or _traces(green) != _NONE:
         green.alone = True
-        _switch_in_turn(hub, _switch, green)
+        _switch_in_turn(hub, _switch, (green,), {})
     else:
         green.outcome = _NOTHING
         green.gr_context = None
@@ -137,19 +139,18 @@ def start_awaited(green: greenlet.greenlet) -> bool:
     call = hub.take_next_call_of(green)
     if call is None:
         return False
-    function, args, kwargs = call
     state = hub.loop.state
     # Another one if that has begun in a green thread that has begun so.
     before, state.awaited = state.awaited, green
     try:
-        _switch_in_turn(hub, function, *args, **kwargs)
+        _switch_in_turn(hub, *call)
     finally:
         state.awaited = before
     return True
 
 
-def _switch_in_turn(hub: Any, switch: Callable[..., Any], *args: Any,
-                    **kwargs: Any) -> None:
+def _switch_in_turn(hub: Any, switch: Callable[..., Any],
+                    args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Switch to a green thread; it waits or ends, and then control is back.
 
     Meanwhile the hub seems to be in its turn: no task is current, and

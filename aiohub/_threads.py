@@ -25,6 +25,7 @@ import traceback
 import types
 from typing import Any
 
+from eventlet import event
 from eventlet import greenthread
 from eventlet import hubs
 import greenlet
@@ -112,6 +113,17 @@ def end_quietly(green: greenthread.GreenThread) -> None:
         green.link(end_quietly)
     else:
         raise greenlet.GreenletExit()
+
+
+def result_of(green: greenthread.GreenThread) -> Any:
+    """Return what a green thread has returned, :data:`NOTHING` if it has not.
+
+    As its ``wait()`` does, in one call in place of three.
+    """
+    ended = green._exit_event
+    if ended._exc is not None or ended._result is event.NOT_USED:
+        return NOTHING
+    return ended._result if green.dead else NOTHING
 
 
 class KillableThread(greenthread.GreenThread):

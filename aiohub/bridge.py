@@ -347,9 +347,10 @@ def _await_green_thread(
         if self.gr_context is None:
             _request_context.follow()
             self.gr_context = contextvars.copy_context()
-        if (_green_start.start_awaited(self) and self.dead
-                and not self._exit_event.has_exception()):
-            return self.wait()
+        if _green_start.start_awaited(self):
+            result = _threads.result_of(self)
+            if result is not _threads.NOTHING:
+                return result
     return (yield from greenlet_to_future(self).__await__())
 
 

@@ -149,7 +149,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """
         state = self._state
         while (state.outcome is _NOTHING and state.error is None
-               and not self.is_current()):
+               and asyncio.current_task(self.loop) is not self._task()):
             try:
                 self._native()
             except BaseException as exc:
