@@ -287,12 +287,12 @@ def first_step_of(
     If it can be made, who calls may wait for it.
     """
     hub: Any = _eventlet.current_hub()
-    if hub is None:
-        return None
-    own = hub.greenlet
-    # Other hubs have no such greenlet. Ours has another one while a callback
-    # waits, and none before it has run.
-    if getattr(hub, 'loop_greenlet', None) is not own or not hub.running:
+    try:
+        own = hub.loop_greenlet
+    except AttributeError:
+        return None  # another kind of hub, or none
+    # It has another one while a callback waits, and none before it has run.
+    if hub.greenlet is not own or not hub.running:
         return None
     # Other greenlets than green threads and the main one, which may belong to
     # a task.

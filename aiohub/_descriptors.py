@@ -19,6 +19,7 @@ from eventlet.hubs import asyncio as asyncio_hub
 from eventlet.hubs import hub as base_hub
 
 from aiohub import _selector
+from aiohub import _thrown
 
 READ = base_hub.READ
 WRITE = base_hub.WRITE
@@ -149,8 +150,10 @@ class DescriptorsHub(asyncio_hub.Hub):
                 self.step_parks()
         except self.SYSTEM_EXCEPTIONS:
             raise
-        except BaseException:
-            self.squelch_generic_exception(sys.exc_info())
+        except BaseException as exc:
+            _thrown.complain(self, self.loop, exc)
+            if self.woken_parks:
+                self.step_parks()
 
     def arm_all(self) -> None:
         """Wait for everything again: events may have been lost."""
@@ -195,8 +198,11 @@ class DescriptorsHub(asyncio_hub.Hub):
                 self.step_parks()
         except self.SYSTEM_EXCEPTIONS:
             raise
-        except BaseException:
-            self.squelch_exception(fileno, sys.exc_info())
+        except BaseException as exc:
+            if not _thrown.has_raised(self.loop.state.awaited, exc):
+                self.squelch_exception(fileno, sys.exc_info())
+            if self.woken_parks:
+                self.step_parks()
         if fileno in bucket and bucket[fileno] is listener:
             # It stays: one-shot interest has to be renewed.
             self._arm_again(fileno)

@@ -14,8 +14,8 @@
 
 A task asks its loop to call its first step in the next turn. Green code that
 waits for a coroutine has nothing to do until then, and most coroutines that
-it waits for have no reason to wait: so it has the hub make that step before
-anything else.
+it waits for have no reason to wait: so it makes that step itself (see
+:mod:`aiohub._callers_step`), or has the hub make it before anything else.
 """
 
 import contextvars
@@ -23,6 +23,8 @@ import sys
 from typing import Any
 
 import greenlet
+
+from aiohub import _thrown
 
 _getcurrent = greenlet.getcurrent
 # Not what HubGreenlet makes of it.
@@ -34,7 +36,7 @@ MOMENT = 0.0005
 
 
 class FirstStep:
-    """The first step of a task, which the hub is to make.
+    """The first step of a task, which is to be made now.
 
     Dense: each call of a Python function takes 100 ns, of 7 us.
 
@@ -54,7 +56,51 @@ class FirstStep:
     _made: bool
 
     def make(self) -> None:
-        """Have the hub make the step, and wait for that; there is a task then.
+        """Make the step, or have it made; there is a task then.
+
+        The hub makes it if others have waited for some time, if the hub is
+        not where control can come back from, and if a new greenlet is needed:
+        that would have the recursion depth of who waits, for good.
+        """
+        hub = self._hub
+        step = hub.loop.state.callers_step
+        spares = step.spares
+        if (step.back is not None or not (spares.nested or spares.natives)
+                or hub.clock() >= hub.fired + MOMENT):
+            self._have_it_made()
+            return
+        green = _getcurrent()
+        woken_parks = hub.woken_parks
+        if not woken_parks or woken_parks[0] is not step:
+            woken_parks.insert(0, step)
+        try:
+            step.green = step.back = green
+            self._step()
+        except BaseException as exc:
+            if not self._begun:
+                self._begun = True
+                self._leave_to_loop()
+            if not self._has_raised(exc):
+                # Ctrl-C came just before the step, or after it.
+                step.thrown = None
+                raise
+            leaves = isinstance(exc, hub.SYSTEM_EXCEPTIONS)
+            if leaves and green.parent is not None:
+                # The main greenlet gets it first, as from the hub. Who waits
+                # has it from the task.
+                hub.schedule_call_global(0, _thrown.raise_, exc)
+                if step.thrown is None:
+                    hub.call_next(self._resume)
+                    self._green = green
+        finally:
+            step.green = step.back = None
+        if step.thrown is not None:
+            step.raise_thrown()
+        if self._green is not None:
+            self._wait()
+
+    def _have_it_made(self) -> None:
+        """Have the hub make the step, and wait for that.
 
         Orders of events. The step comes to its end, or to where the task
         waits: the hub switches back, at once, or in its next turn. The step
@@ -94,6 +140,43 @@ class FirstStep:
             # The traceback of what it raises refers to this frame.
             self._green = thrown = None
 
+    def _wait(self) -> None:
+        """Wait for :meth:`_resume`."""
+        try:
+            # A greenlet may be switched to by anybody.
+            while not self._made:
+                self._hub.switch()
+        finally:
+            self._green = None
+
+    def step_now(self) -> None:
+        """Make the step; the hub calls it."""
+        if self._begun:
+            return
+        hub = self._hub
+        try:
+            self._step()
+        except BaseException:
+            # It is for the main greenlet, and the task has it, too.
+            hub.call_next(self._resume)
+            raise
+        if hub.clock() < hub.fired + MOMENT:
+            self._made = True
+            if self._green is not None:
+                self._green.switch()
+        else:
+            hub.call_next(self._resume)
+
+    def _step(self) -> None:
+        """Begin."""
+        raise NotImplementedError
+
+    def _has_raised(self, error: BaseException) -> bool:
+        """Return whether it is what the task has ended with."""
+        task = self.task
+        return (task.done() and not task.cancelled()
+                and task.exception() is error)
+
     def _leave_to_loop(self) -> None:
         """Have the loop make the step in its next turn."""
         raise NotImplementedError
@@ -126,33 +209,22 @@ class EagerStep(FirstStep):
         self._begun = self._made = False
         self.coroutine = coroutine
 
-    def step_now(self) -> None:
-        """Make the step; the hub calls it."""
-        if self._begun:
-            return
-        hub = self._hub
+    def _step(self) -> None:
         self._begun = True
         self.coroutine.first = self
         try:
             self.task = self._kind(
-                self.coroutine, loop=hub.loop, context=self._context,
+                self.coroutine, loop=self._hub.loop, context=self._context,
                 eager_start=True)
         except BaseException as exc:
             if self.task is None:  # nothing has begun
-                self.task = hub.loop.create_future()
+                self.task = self._hub.loop.create_future()
                 self.task.set_exception(exc)
-            # Otherwise it is for the main greenlet, and the task has it, too,
-            # although the constructor does not return that.
-            hub.call_next(self._resume)
+            # Otherwise the task has it, although the constructor does not
+            # return that.
             raise
         finally:
             self.coroutine.first = None
-        if hub.clock() < hub.fired + MOMENT:
-            self._made = True
-            if self._green is not None:
-                self._green.switch()
-        else:
-            hub.call_next(self._resume)
 
     def _leave_to_loop(self) -> None:
         self.task = self._kind(
@@ -210,23 +282,9 @@ class CalledStep(FirstStep):
                 # these refer to would be kept until then.
                 self._call = self._context = None
 
-    def step_now(self) -> None:
-        """Make the step; the hub calls it."""
-        if self._begun:
-            return
-        hub = self._hub
+    def _step(self) -> None:
         self._begun = True
-        try:
-            self._context.run(self._call)
-        except BaseException:
-            hub.call_next(self._resume)
-            raise
-        if hub.clock() < hub.fired + MOMENT:
-            self._made = True
-            if self._green is not None:
-                self._green.switch()
-        else:
-            hub.call_next(self._resume)
+        self._context.run(self._call)
 
     def _leave_to_loop(self) -> None:
         self._hub.loop.call_soon(self._call, context=self._context)

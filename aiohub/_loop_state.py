@@ -62,6 +62,9 @@ class LoopState:
     #: Greenlets for the next tasks.
     spare_greenlets: _spare_greenlets.Spare = dataclasses.field(
         default_factory=_spare_greenlets.Spare)
+    #: Of a task that green code waits for; a
+    #: :class:`~aiohub._callers_step.CallersStep`.
+    callers_step: Any = None
     #: Whether the program makes its own tasks.
     has_task_factory: bool = False
 

@@ -36,29 +36,30 @@ class Spare:
     PERIOD = 1024
 
     def __init__(self) -> None:
-        self._natives: list[_task_greenlet.Native] = []
-        # Those that refer to the greenlet of a task, see _release().
-        self._nested: list[_task_greenlet.Native] = []
+        #: The native switch of each.
+        self.natives: list[_task_greenlet.Native] = []
+        #: Those that refer to another greenlet; see :meth:`release`.
+        self.nested: list[_task_greenlet.Native] = []
         # The fewest that there were in this period, and its tasks.
         self._fewest = 0
         self._tasks = 0
 
     def __len__(self) -> int:
-        return len(self._natives) + len(self._nested)
+        return len(self.natives) + len(self.nested)
 
     def clear(self) -> None:
         """End them all."""
-        natives = [*self._natives, *self._nested]
-        self._natives, self._nested = [], []
+        natives = [*self.natives, *self.nested]
+        self.natives, self.nested = [], []
         self._fewest = 0
         for native in natives:
             _end(native)
 
     def take(self) -> _task_greenlet.Native:
         """Return the native switch of one that is not in use."""
-        if self._nested:
-            return self._nested.pop()
-        natives = self._natives
+        if self.nested:
+            return self.nested.pop()
+        natives = self.natives
         if natives:
             native = natives.pop()
             if len(natives) < self._fewest:
@@ -72,7 +73,8 @@ class Spare:
         native()
         return native
 
-    def give_back(self, native: Any) -> None:
+    def give_back(self, native: Any,
+                  caller: greenlet.greenlet | None = None) -> None:
         """Keep a greenlet that has made its last step, or end it.
 
         Who has seen it in a task must not see it in another: it is kept if
@@ -80,45 +82,49 @@ class Spare:
         ``threading.local`` do, and nobody has set attributes of it.
 
         :param native: The only reference to it, but for those of others.
+        :param caller: Who makes a first step; see :mod:`_callers_step`.
         """
         self._tasks += 1
         if self._tasks >= self.PERIOD:
             self._tasks = 0
             for _ in range(self._fewest // 2):
-                _end(self._natives.pop())
-            self._fewest = len(self._natives)
+                _end(self.natives.pop())
+            self._fewest = len(self.natives)
         green: _task_greenlet.TaskGreenlet = native.__self__
         state = green.state
         parent = green.parent
-        natives = self._natives
-        if self._nested and _getrefcount(green) != _OURS:
-            self._release()
+        if self.nested and _getrefcount(green) != _OURS:
+            self.release(caller)
         if (_getrefcount(green) == _OURS and state.below < DEEP
-                and len(natives) < self.MOST
                 and not _getweakrefcount(green) and not green.__dict__
                 and parent is state.stepper):
-            green.gr_context = None
-            if type(parent) is _TaskGreenlet:
-                self._nested.append(native)
-            else:
-                natives.append(native)
-        else:
-            del green
-            _end(native)
+            if parent is caller or type(parent) is _TaskGreenlet:
+                green.gr_context = None
+                self.nested.append(native)
+                return
+            if len(self.natives) < self.MOST:
+                green.gr_context = None
+                self.natives.append(native)
+                return
+        del green
+        _end(native)
 
-    def _release(self) -> None:
-        """Have no spare greenlet refer to that of a task that has ended.
+    def release(self, caller: greenlet.greenlet | None = None) -> None:
+        """Have no spare greenlet refer to one that others are done with.
 
         One that has made its last step in the step of another task, where it
         has begun eagerly, refers to that task's greenlet until it is switched
-        to again: the call that has left it is still going on.
+        to again: the call that has left it is still going on. And so does one
+        whose step was made by who waits for the task.
+
+        :param caller: As for :meth:`give_back`.
         """
-        nested, self._nested = self._nested, []
+        nested, self.nested = self.nested, []
         current = greenlet.getcurrent()
-        if type(current) is _task_greenlet.TaskGreenlet:
-            natives = self._nested
+        if type(current) is _TaskGreenlet or current is caller:
+            natives = self.nested
         else:
-            natives = self._natives
+            natives = self.natives
         native: Any
         for native in nested:
             state = native.__self__.state

@@ -56,6 +56,27 @@ def has_raised(green: Any, error: BaseException) -> bool:
             and any(part is error for part in green._exit_event._exc))
 
 
+def complain(hub: Any, loop: Any, error: BaseException) -> None:
+    """Deal with what a green thread has ended with in the middle of a step.
+
+    It came to who makes the step, in place of the greenlet of the hub.
+
+    :param hub: The hub of this thread, which need not be aiohub's.
+    :param loop: The loop of the task.
+    """
+    state = loop.state
+    if state.callers_step.green is greenlet.getcurrent():
+        # It was thrown into that one. Nothing ends in it: the task's greenlet
+        # says in another way what it ends with.
+        state.callers_step.thrown = error
+    elif isinstance(error, (KeyboardInterrupt, SystemExit)):
+        # For the main greenlet, and not for this task.
+        loop.call_soon(raise_, error)
+    elif not has_raised(state.awaited, error):
+        hub.squelch_generic_exception(
+            (type(error), error, error.__traceback__))
+
+
 def survive_greenlet(error: BaseException) -> BaseException:
     """Return what can be thrown through the end of a greenlet.
 

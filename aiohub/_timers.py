@@ -27,6 +27,7 @@ from eventlet.hubs import asyncio as asyncio_hub
 from eventlet.hubs import timer as timer_module
 
 from aiohub import _task_greenlet
+from aiohub import _thrown
 from aiohub import exceptions
 
 _METHOD = types.MethodType
@@ -253,6 +254,8 @@ class TimersHub(asyncio_hub.Hub):
                 raise
             except BaseException:
                 self.squelch_timer_exception(timer, sys.exc_info())
+                if self.woken_parks:
+                    self.step_parks()
         while timers and timers[0][0] <= when:
             self._fire(heapq.heappop(timers)[1])
 
@@ -268,12 +271,16 @@ class TimersHub(asyncio_hub.Hub):
             raise
         except BaseException:
             self.squelch_timer_exception(timer, sys.exc_info())
+            if self.woken_parks:
+                self.step_parks()
 
     def squelch_timer_exception(self, timer: Any, exc_info: Any) -> None:
         """Print what a timer has raised; see eventlet's hub."""
+        state = self.loop.state
         # When a loop ends, it cancels its tasks. With that ends who waits for
         # one by eventlet.asyncio.spawn_for_awaitable(), and nobody wants to
         # know.
-        if not (self.loop.state.is_ending and issubclass(
-                exc_info[0], self.loop.built_on.CancelledError)):
+        if not (state.is_ending and issubclass(
+                exc_info[0], self.loop.built_on.CancelledError)
+                or _thrown.has_raised(state.awaited, exc_info[1])):
             super().squelch_timer_exception(timer, exc_info)

@@ -21,6 +21,7 @@ from typing import Any
 
 from aiohub import _descriptors
 from aiohub import _selector
+from aiohub import _thrown
 from aiohub import _timers
 
 #: How many callbacks the hub may call before a poll: as many as one poll may
@@ -78,27 +79,37 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         until = self.clock() + timeout if timeout else None
         events: list[tuple[Any, int]] = []
         soon = self._soon
-        while True:
-            if soon and timeout is None and not (
-                    self._readers or self._writers or len(selector.keys) > 1
-                    or self.next_timers or self.woken_parks or self.is_asked
-                    or self.closed or self.debug_blocking):
-                # The same where there is nothing to poll for: it saves 8 %
-                # of the instructions of a sleep(0), 5 % of a spawn().wait().
-                self.fired = now = self.clock()
-                self.fire_timers(now)
-            elif found := self.turn_of_green_side(timeout):
-                events = selector.tell(found)
-                if events:
+        try:
+            while True:
+                if soon and timeout is None and not (
+                        self._readers or self._writers
+                        or len(selector.keys) > 1 or self.next_timers
+                        or self.woken_parks or self.is_asked or self.closed
+                        or self.debug_blocking):
+                    # The same where there is nothing to poll for: 8 % less
+                    # instructions for a sleep(0), 5 % for spawn().wait().
+                    self.fired = now = self.clock()
+                    self.fire_timers(now)
+                elif found := self.turn_of_green_side(timeout):
+                    events = selector.tell(found)
+                    if events:
+                        break
+                if timeout == 0 or state.ready or state.needs_turn:
                     break
-            if timeout == 0 or state.ready or state.needs_turn:
-                break
-            # There is nothing for the loop to do. As long as there is not,
-            # green threads go on without a turn of the loop.
-            if until is not None:
-                timeout = until - self.clock()
-                if timeout <= 0:
-                    break
+                # There is nothing for the loop to do. As long as there is not,
+                # green threads go on without a turn of the loop.
+                if until is not None:
+                    timeout = until - self.clock()
+                    if timeout <= 0:
+                        break
+        except self.SYSTEM_EXCEPTIONS as exc:
+            step = state.callers_step
+            if step.green is None:
+                raise
+            # Of a green thread that has run in the middle of a step. That has
+            # to come to its end before the main greenlet gets it.
+            self.loop.call_soon(_thrown.raise_, exc)
+            step.step_now()
         # Callbacks come next.
         state.callbacks_began = None
         self.greenlet = self._standstill.front
@@ -187,5 +198,10 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
         while self.woken_parks:
             # Taken out one by one: what a step raises may go to the main
             # greenlet, and the others make theirs in the next turn.
-            self.woken_parks.pop(0).step_now()
+            try:
+                self.woken_parks.pop(0).step_now()
+            except self.SYSTEM_EXCEPTIONS:
+                raise
+            except BaseException as exc:
+                _thrown.complain(self, self.loop, exc)
 

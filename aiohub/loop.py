@@ -28,6 +28,7 @@ from typing import Any
 import greenlet
 
 from aiohub import _at_exit
+from aiohub import _callers_step
 from aiohub import _first_step
 from aiohub import _fork
 from aiohub import _futures
@@ -105,6 +106,8 @@ class EventLoop(_signals.SignalsLoop):
         selector.ready = getattr(self, '_ready', None)
         if selector.ready is not None:
             self.state.ready = selector.ready
+        self.state.callers_step = _callers_step.CallersStep(
+            self.state.spare_greenlets)
         self._take_shortcuts()
 
     # -- running
@@ -223,11 +226,15 @@ class EventLoop(_signals.SignalsLoop):
         :param hub: The hub that runs this loop.
         """
         if (not tasks.enabled or self.state.has_task_factory
-                or asyncio.current_task(self) is not None
-                # Not by its __dict__, which to ask for makes it slow.
-                or getattr(self.call_soon, '__func__', None)
-                is not type(self).call_soon):
+                or asyncio.current_task(self) is not None):
             return None
+        try:
+            # Not by its __dict__, which to ask for makes it slow.
+            own: Any = self.call_soon
+            if own.__func__ is not _call_soon:
+                return None
+        except AttributeError:
+            return None  # no method
         return _first_step.KIND(
             hub, _task_class.PlainTask, tasks.GreenCoroutine(coro, self))
 
@@ -435,3 +442,6 @@ class EventLoop(_signals.SignalsLoop):
             sock = getattr(self, name, None)
             if sock is not None:
                 sock.close()
+
+
+_call_soon = EventLoop.call_soon

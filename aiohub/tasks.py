@@ -121,7 +121,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         try:
             resume(self._send, value)
         except BaseException as exc:
-            self._complain(exc)
+            _thrown.complain(hubs.get_hub(), self.loop, exc)
         outcome = state.outcome
         if outcome is _NOTHING:
             if state.error is None:
@@ -153,7 +153,7 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             try:
                 self._native()
             except BaseException as exc:
-                self._complain(exc)
+                _thrown.complain(hubs.get_hub(), self.loop, exc)
 
     def throw(self, typ: Any, value: Any = None, trace: Any = None) -> Any:
         """Make a step that begins with an exception; see :pep:`492`."""
@@ -202,12 +202,13 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
 
     def _end(self) -> BaseException:
         """Let go of the greenlet; return what the coroutine ended with."""
-        state: _task_greenlet.State = self._state
-        error, state.error = state.error, None
+        error: BaseException | None = self._state.error
+        self._state.error = None
         later, native = self._later, self._native
         self._native = self._state = self._awaits = None  # del takes longer
         self._resume = self.park = None
-        self.loop.state.spare_greenlets.give_back(native)
+        state = self.loop.state
+        state.spare_greenlets.give_back(native, state.callers_step.green)
         if self.waiter is not None:
             # Its turn comes after this step, and so when the task is done.
             self.waiter.wake()
@@ -229,15 +230,6 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
             if missed is not None:
                 return missed
         return error
-
-    def _complain(self, error: BaseException) -> None:
-        """Deal with what another greenlet raised when it ended."""
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            # For the main greenlet, and not for this task.
-            self.loop.call_soon(_thrown.raise_, error)
-        elif not _thrown.has_raised(self.loop.state.awaited, error):
-            hubs.get_hub().squelch_generic_exception(
-                (type(error), error, error.__traceback__))
 
     # -- green calls
 

@@ -35,10 +35,9 @@ LAYERS = (
     ('_lifetime', 'tasks', '_standstill', '_threads',
      '_green_event', '_green_select', '_green_timeout', '_signals',
      '_futures', '_handles'),
-    ('_park', '_fork', '_loop_state'),
+    ('_park', '_fork', '_loop_state', '_first_step', '_callers_step'),
     ('_spare_greenlets',),
-    ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown',
-     '_first_step'),
+    ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),
     ('exceptions', 'opts', '_logging', '_request_context', '_at_exit',
      '_poll'),
 )

@@ -12,11 +12,12 @@
 
 """What may happen in the first step of a coroutine that green code awaits.
 
-On the aiohub hub it is made at once. What is seen of it is the same on every
-hub, but for who has run meanwhile.
+On the aiohub hub it is made at once, by who waits or by the hub. What is seen
+of it is the same on every hub, but for who has run meanwhile.
 """
 
 import asyncio
+from collections.abc import Callable
 import contextvars
 import gc
 import os
@@ -59,9 +60,27 @@ def expect(kind: type[BaseException], awaitable: Any) -> BaseException:
     raise AssertionError('nothing was raised')
 
 
+def in_each_way(function: Callable[[], None]) -> None:
+    """Decorator: who waits makes the step in one case, the hub in another.
+
+    The hub does if no greenlet is left for another task.
+    """
+    def run(by_hub: bool) -> None:
+        if mode.ON:
+            aiohub.await_(answer())
+            if by_hub:
+                loop.state.spare_greenlets.clear()
+        function()
+
+    for by_hub in (False, True):
+        cases.add('%s, by %s' % (
+            function.__name__, 'the hub' if by_hub else 'who waits'),
+            run, by_hub)
+
+
 # -- who runs meanwhile
 
-@cases.case
+@in_each_way
 def nobody_else_runs() -> None:
     seen = []
     eventlet.spawn(seen.append, 'green')
@@ -74,7 +93,7 @@ def nobody_else_runs() -> None:
     cases.until(lambda: sorted(seen) == ['callback', 'green'])
 
 
-@cases.case
+@in_each_way
 def others_run_after_a_while() -> None:
     """Who awaits again and again holds nobody up."""
     seen: list[str] = []
@@ -85,7 +104,7 @@ def others_run_after_a_while() -> None:
         aiohub.await_(answer())
 
 
-@cases.case
+@in_each_way
 def others_run_at_once_if_it_took_long() -> None:
     seen: list[str] = []
     eventlet.spawn(seen.append, 'green')
@@ -94,7 +113,7 @@ def others_run_at_once_if_it_took_long() -> None:
     assert seen == ['green']
 
 
-@cases.case
+@in_each_way
 def many_green_threads() -> None:
     def work(number: int) -> list[int]:
         return [aiohub.await_(answer(number)) for _ in range(20)]
@@ -107,7 +126,7 @@ def many_green_threads() -> None:
 
 # -- what the coroutine sees
 
-@cases.case
+@in_each_way
 def what_it_sees() -> None:
     async def look() -> tuple[Any, ...]:
         task = asyncio.current_task()
@@ -126,7 +145,7 @@ def what_it_sees() -> None:
         assert green is not greenlet.getcurrent()
 
 
-@cases.case
+@in_each_way
 def it_awaits() -> None:
     async def wait() -> list[str]:
         seen = []
@@ -138,7 +157,7 @@ def it_awaits() -> None:
     assert aiohub.await_(wait()) == ['0', '1', '2']
 
 
-@cases.case
+@in_each_way
 def it_waits_greenly() -> None:
     async def wait() -> str:
         eventlet.sleep(0)
@@ -152,7 +171,7 @@ def it_waits_greenly() -> None:
         assert aiohub.await_(wait()) == 'answer'
 
 
-@cases.case
+@in_each_way
 def it_makes_tasks() -> None:
     async def make() -> list[Any]:
         return await asyncio.gather(answer(1), answer(2))
@@ -160,7 +179,7 @@ def it_makes_tasks() -> None:
     assert aiohub.await_(make()) == [1, 2]
 
 
-@cases.case
+@in_each_way
 def a_task_calls_it() -> None:
     """A plain function of a coroutine waits: that has a step under way."""
     async def outer() -> Any:
@@ -172,7 +191,7 @@ def a_task_calls_it() -> None:
 
 # -- how it ends
 
-@cases.case
+@in_each_way
 def it_fails() -> None:
     async def fail() -> None:
         raise Failure('why')
@@ -181,7 +200,7 @@ def it_fails() -> None:
     assert str(error) == 'why'
 
 
-@cases.case
+@in_each_way
 def it_is_cancelled() -> None:
     async def cancel() -> None:
         task = asyncio.current_task()
@@ -193,7 +212,7 @@ def it_is_cancelled() -> None:
     expect(asyncio.CancelledError, cancel())
 
 
-@cases.case
+@in_each_way
 def it_ends_although_it_is_cancelled() -> None:
     """asyncio's task is cancelled, too, if nothing is left to throw at."""
     async def cancel() -> None:
@@ -204,7 +223,7 @@ def it_ends_although_it_is_cancelled() -> None:
     expect(asyncio.CancelledError, cancel())
 
 
-@cases.case
+@in_each_way
 def it_was_awaited_before() -> None:
     coroutine = answer()
     assert aiohub.await_(coroutine) == 'answer'
@@ -213,7 +232,7 @@ def it_was_awaited_before() -> None:
 
 # -- who is interrupted
 
-@cases.case
+@in_each_way
 def it_kills_who_waits() -> None:
     seen = []
 
@@ -240,7 +259,7 @@ def it_kills_who_waits() -> None:
         assert seen[:2] == ['cleaned up', 'left'], seen
 
 
-@cases.case
+@in_each_way
 def it_kills_another() -> None:
     """Control comes to the hub in the middle of the step."""
     seen = []
@@ -271,7 +290,7 @@ def it_kills_another() -> None:
         assert seen == ['killed', 'meanwhile'], seen
 
 
-@cases.case
+@in_each_way
 def it_switches_to_who_waits() -> None:
     """Somebody else's switch is not an answer."""
     async def switch(green: Any) -> str:
@@ -284,7 +303,7 @@ def it_switches_to_who_waits() -> None:
         assert aiohub.await_(switch(greenlet.getcurrent())) == 'answer'
 
 
-@cases.case
+@in_each_way
 def a_timeout_fires() -> None:
     seen = []
 
@@ -305,7 +324,7 @@ def a_timeout_fires() -> None:
     assert seen == ['cleaned up']
 
 
-@cases.case
+@in_each_way
 def a_descriptor_was_closed() -> None:
     """Who is told so by the hub awaits; nothing else wakes that."""
     if mode.HUB == 'asyncio':
@@ -341,6 +360,7 @@ def thrown_before_it_begins() -> None:
         raise KeyboardInterrupt
 
     if mode.ON:
+        loop.state.spare_greenlets.clear()  # the hub is to make it
         with mock.patch.object(_first_step, '_switch', interrupt):
             expect(KeyboardInterrupt, begin())
     # The hub has its turn, and makes no step of it.
@@ -367,6 +387,7 @@ def killed_while_the_task_is_made() -> None:
             eventlet.kill(green)
             super().__init__(*args, **kwargs)
 
+    loop.state.spare_greenlets.clear()  # the hub is to make it
     green = eventlet.spawn(lambda: aiohub.await_(wait()))
     with mock.patch.object(_task_class, 'PlainTask', Killer):
         try:
@@ -378,7 +399,7 @@ def killed_while_the_task_is_made() -> None:
 
 # -- who makes the tasks
 
-@cases.case
+@in_each_way
 def the_program_makes_its_tasks() -> None:
     made = []
 
@@ -395,7 +416,7 @@ def the_program_makes_its_tasks() -> None:
     assert len(made) == 1 or mode.HUB == 'asyncio'
 
 
-@cases.case
+@in_each_way
 def call_soon_is_what_it_was() -> None:
     aiohub.await_(answer())
     assert 'call_soon' not in vars(loop)
@@ -404,7 +425,7 @@ def call_soon_is_what_it_was() -> None:
         assert loop.call_soon is patched
 
 
-@cases.case
+@in_each_way
 def a_signal_while_the_task_is_made() -> None:
     """Its handler uses the loop; nothing of it is taken for the step."""
     if not mode.ON:
@@ -452,7 +473,7 @@ def a_signal_while_the_task_is_made() -> None:
         aiohub.await_(task)
 
 
-@cases.case
+@in_each_way
 def nothing_is_left() -> None:
     class Token:
         alive = 0
@@ -520,7 +541,7 @@ def interrupted_before_the_step() -> None:
 
     def interrupt() -> None:
         del hub.step_parks
-        hub.woken_parks.pop(0)
+        hub.woken_parks.clear()
         os.kill(os.getpid(), signal.SIGINT)
         for _ in range(1000):
             pass
@@ -534,6 +555,8 @@ def interrupted_before_the_step() -> None:
         seen.append('went on')
 
     assert step_parks is not None
+    eventlet.sleep(0)  # the hub has ended with what was for us
+    loop.state.spare_greenlets.clear()  # the hub is to make it
     hub.step_parks = interrupt
     expect(KeyboardInterrupt, note())
     # As with any task that is cancelled before it has begun.

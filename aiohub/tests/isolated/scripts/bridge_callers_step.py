@@ -1,0 +1,540 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Who waits for a task makes its first step, and the hub gets control in it.
+
+It gives that back before anything else: a task is current there. With aiohub
+switched off nothing of this happens, and what is seen is the same.
+"""
+
+import asyncio
+from collections.abc import Callable
+import gc
+import io
+import os
+import signal
+import socket
+import sys
+from typing import Any
+from unittest import mock
+import weakref
+
+import cases
+import mode
+
+import eventlet
+from eventlet.green import socket as green_socket
+from eventlet import hubs
+import greenlet
+
+import aiohub
+from aiohub import _first_step
+
+loop = aiohub.get_loop()
+# As long as a case takes: the machine may be busy.
+long_moment = mock.patch.object(_first_step, 'MOMENT', 3600)
+
+
+class Failure(Exception):
+    pass
+
+
+async def answer() -> str:
+    return 'answer'
+
+
+def by_who_waits(function: Callable[[], None]) -> None:
+    """Decorator: a case in which there is a greenlet for the task."""
+    def run() -> None:
+        with long_moment:
+            aiohub.await_(answer())
+            function()
+
+    cases.add(function.__name__, run)
+
+
+def waiting(function: Callable[..., Any], *args: Any) -> Any:
+    """Return a green thread that waits until somebody switches to it."""
+    green = eventlet.spawn(function, *args)
+    cases.until(lambda: bool(green))
+    return green
+
+
+def wait() -> Any:
+    return hubs.get_hub().switch()
+
+
+def printed() -> str:
+    """Return what was printed, and forget it."""
+    assert isinstance(sys.stderr, io.StringIO)
+    text = sys.stderr.getvalue()
+    sys.stderr.seek(0)
+    sys.stderr.truncate()
+    return text
+
+
+def leave_to(other: Any, *error: Any) -> None:
+    """Go on when *other* has ended or waits, as ``eventlet.kill()`` does."""
+    hubs.get_hub().schedule_call_global(0, greenlet.getcurrent().switch)
+    if error:
+        other.throw(*error)
+    else:
+        other.switch()
+
+
+# -- how who waits was woken, with somebody else who is next
+
+def by_next_turn(function: Any, note: Any) -> Any:
+    eventlet.spawn_after(0, eventlet.spawn, note, 'next')
+    eventlet.sleep(0)
+    return function()
+
+
+def by_timer(function: Any, note: Any) -> Any:
+    hub = hubs.get_hub()
+    due = hub.clock() + 0.002
+    hub.schedule_call_global(0.002, note, 'next')
+    timer = hub.schedule_call_global(0.001, greenlet.getcurrent().switch)
+    while hub.clock() < due:
+        pass  # the hub is to find both
+    while not timer.called:
+        hub.switch()
+    return function()
+
+
+def by_descriptor(function: Any, note: Any) -> Any:
+    pairs = [[green_socket.socket(
+        one.family, one.type, one.proto, one.detach())
+        for one in socket.socketpair()] for _ in range(2)]
+
+    def read_and_note() -> None:
+        assert pairs[1][1].recv(1) == b'x'
+        note('next')
+
+    def write() -> None:
+        for pair in pairs:
+            pair[0].sendall(b'x')
+
+    eventlet.spawn(read_and_note)
+    eventlet.spawn(write)
+    try:
+        assert pairs[0][1].recv(1) == b'x'
+        found = function()
+        # It can be waited for again.
+        eventlet.spawn(write)
+        assert pairs[0][1].recv(1) == b'x'
+        cases.turns()
+        return found
+    finally:
+        for one in [*pairs[0], *pairs[1]]:
+            one.close()
+
+
+WAYS = {'next turn': by_next_turn, 'timer': by_timer,
+        'descriptor': by_descriptor}
+
+
+@by_who_waits
+def who_makes_it() -> None:
+    seen: list[Any] = []
+
+    async def look() -> None:
+        seen.append(greenlet.getcurrent().parent)
+
+    aiohub.await_(look())
+    if mode.ON:
+        assert seen == [greenlet.getcurrent()], seen
+
+
+# -- the hub gets control
+
+@by_who_waits
+def no_task_is_current_in_others() -> None:
+    """In those that run next when a green thread has failed in the step."""
+    seen: list[Any] = []
+
+    def note(name: str) -> None:
+        seen.append((name, asyncio.current_task(loop)))
+
+    async def begin() -> str:
+        for _ in range(2):
+            eventlet.spawn(note, 'green')
+            loop.call_soon(note, 'callback')
+            leave_to(waiters.pop(), Failure('thrown'))
+        return 'over'
+
+    for name, way in WAYS.items():
+        waiters = [waiting(wait) for _ in range(2)]
+        aiohub.await_(answer())  # leaves a greenlet
+        assert eventlet.spawn(
+            way, lambda: aiohub.await_(begin()), note).wait() == 'over', name
+        text = printed()
+        assert text.count('Failure: thrown') == 2, (name, text)
+        cases.until(lambda: len(seen) == 5)
+        if mode.ON:
+            assert {one for _, one in seen} == {None}, (name, seen)
+        seen.clear()
+
+
+@by_who_waits
+def another_waits_in_it() -> None:
+    """It is woken in the step, and waits again."""
+    seen: list[str] = []
+
+    def twice() -> None:
+        for number in range(2):
+            wait()
+            seen.append('woken %d' % number)
+
+    async def begin() -> str:
+        task = asyncio.current_task()
+        for _ in range(2):
+            leave_to(other)
+            assert asyncio.current_task() is task
+        return 'over'
+
+    other = waiting(twice)
+    assert aiohub.await_(begin()) == 'over'
+    assert seen == ['woken 0', 'woken 1'], seen
+
+
+@by_who_waits
+def what_it_awaits_begins_at_once() -> None:
+    seen: list[str] = []
+
+    async def begin() -> str:
+        loop.call_soon(seen.append, 'callback')
+        for number in range(3):
+            assert await aiohub.sync_to_async(int)(number) == number
+            assert await eventlet.spawn(int, number) == number
+        if mode.ON:
+            assert not seen, seen
+        return 'over'
+
+    assert aiohub.await_(begin()) == 'over'
+
+
+@by_who_waits
+def what_it_awaits_fails() -> None:
+    """Who waits was woken in each of the ways there are. It prints nothing."""
+    def fail() -> None:
+        raise Failure
+
+    async def begin() -> str:
+        for way in (lambda: eventlet.spawn(fail),
+                    lambda: aiohub.sync_to_async(fail)()):
+            try:
+                await way()
+            except Failure:
+                continue
+            raise AssertionError('nothing was raised')
+        return 'over'
+
+    for way in WAYS.values():
+        seen: list[str] = []
+        aiohub.await_(answer())  # leaves a greenlet
+        assert eventlet.spawn(
+            way, lambda: aiohub.await_(begin()), seen.append).wait() == 'over'
+        cases.until(lambda seen=seen: seen)
+        assert not printed()
+
+
+@by_who_waits
+def what_it_awaits_awaits() -> None:
+    async def down(level: int) -> int:
+        if not level:
+            return 0
+        return 1 + await eventlet.spawn(
+            lambda: aiohub.await_(down(level - 1)))
+
+    for _ in range(3):
+        assert aiohub.await_(down(10)) == 10
+
+
+@by_who_waits
+def it_begins_tasks_eagerly() -> None:
+    """Which wait in a green call, in its own step."""
+    if sys.version_info < (3, 12):
+        return
+    seen: list[str] = []
+
+    async def inner(name: str) -> str:
+        eventlet.sleep(0)
+        seen.append(name)
+        return name
+
+    async def begin() -> list[str]:
+        some = [asyncio.Task(inner(name), loop=loop, eager_start=True)
+                for name in 'abc']
+        at_once = asyncio.Task(answer(), loop=loop, eager_start=True)
+        assert at_once.result() == 'answer'
+        return await asyncio.gather(*some)
+
+    if mode.ON:
+        assert aiohub.await_(begin()) == ['a', 'b', 'c']
+        assert aiohub.await_(begin()) == ['a', 'b', 'c']
+
+
+# -- what is thrown
+
+@by_who_waits
+def thrown_into_who_makes_it() -> None:
+    """It goes on when the cleanup is over."""
+    seen: list[str] = []
+
+    async def begin() -> None:
+        try:
+            leave_to(green, Failure())
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0)
+            seen.append('over')
+
+    green = eventlet.spawn(aiohub.await_, begin())
+    try:
+        green.wait()
+    except Failure:
+        seen.append('thrown')
+    assert seen == ['over', 'thrown'], seen
+    assert 'Failure' in printed()
+
+
+@by_who_waits
+def killed_with_what_it_awaits() -> None:
+    """Who makes the step is killed by what that has begun."""
+    seen: list[str] = []
+
+    async def begin() -> None:
+        try:
+            await aiohub.sync_to_async(eventlet.kill)(green)
+            await asyncio.sleep(3600)
+        finally:
+            seen.append('over')
+
+    green = eventlet.spawn(aiohub.await_, begin())
+    try:
+        green.wait()
+    except greenlet.GreenletExit:
+        seen.append('killed')
+    assert seen == ['over', 'killed'], seen
+
+
+# -- what is left
+
+@by_who_waits
+def who_has_made_it_is_freed() -> None:
+    async def begin() -> None:
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(answer(), loop=loop, eager_start=True)
+            await task
+
+    def work() -> None:
+        for _ in range(3):
+            aiohub.await_(begin())
+
+    gc.disable()
+    try:
+        green = eventlet.spawn(work)
+        ended = weakref.ref(green)
+        green.wait()
+        del green
+        cases.turns()
+        assert ended() is None
+    finally:
+        gc.enable()
+
+
+@by_who_waits
+def how_deep_it_may_go() -> None:
+    """As deep from a deep call as from another."""
+    def room(level: int = 0) -> int:
+        try:
+            return room(level + 1)
+        except RecursionError:
+            return level
+
+    async def measure() -> int:
+        return room()
+
+    def down(level: int) -> int:
+        return down(level - 1) if level else aiohub.await_(measure())
+
+    shallow = down(0)
+    deep = down(sys.getrecursionlimit() // 2)
+    if mode.ON:
+        assert abs(shallow - deep) < 50, (shallow, deep)
+
+
+@by_who_waits
+def it_forks() -> None:
+    async def fork() -> int:
+        pid = os.fork()
+        await asyncio.sleep(0)
+        await aiohub.sync_to_async(eventlet.sleep)(0)
+        return pid
+
+    pid = aiohub.await_(fork())
+    if not pid:
+        try:
+            found = [aiohub.await_(answer()) for _ in range(3)]
+            os._exit(0 if found == ['answer'] * 3 else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, status
+    assert aiohub.await_(answer()) == 'answer'
+
+
+cases.run_all()
+
+
+# -- in the main greenlet
+
+def interrupt_in(function: Callable[[], Any]) -> None:
+    try:
+        function()
+    except KeyboardInterrupt:
+        return
+    raise AssertionError('nothing was raised')
+
+
+def ctrl_c_in_the_step() -> None:
+    seen: list[str] = []
+
+    async def begin() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+        seen.append('went on')
+
+    interrupt_in(lambda: aiohub.await_(begin()))
+    assert not seen, seen
+    cases.turns()  # once
+    assert aiohub.await_(answer()) == 'answer'
+
+
+def ctrl_c_before_the_step() -> None:
+    """As with any task that is cancelled before it has begun."""
+    seen: list[str] = []
+
+    async def begin() -> None:
+        seen.append('begun')
+
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with mock.patch.object(_first_step.KIND, '_step', interrupt):
+        interrupt_in(lambda: aiohub.await_(begin()))
+    cases.turns()
+    assert not seen, seen
+
+
+def ctrl_c_after_the_step() -> None:
+    """The task waits then, or has ended."""
+    make_step = _first_step.KIND._step
+    seen: list[str] = []
+
+    async def begin() -> None:
+        try:
+            if len(seen) < 2:
+                await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0)
+            seen.append('over')
+
+    def interrupt(first: Any) -> None:
+        make_step(first)
+        raise KeyboardInterrupt
+
+    for coroutine in begin(), begin(), answer():
+        with mock.patch.object(_first_step.KIND, '_step', interrupt):
+            interrupt_in(lambda coroutine=coroutine: aiohub.await_(coroutine))
+        aiohub.await_(answer())
+    cases.turns()
+    assert seen == ['over', 'over'], seen
+
+
+def a_green_thread_leaves_in_it() -> None:
+    """The main greenlet gets it when the step is over."""
+    seen: list[str] = []
+
+    async def begin() -> str:
+        leave_to(other, KeyboardInterrupt())
+        seen.append('went on')
+        return 'over'
+
+    def work() -> None:
+        seen.append(aiohub.await_(begin()))
+
+    other = waiting(wait)
+    green = eventlet.spawn(work)
+    interrupt_in(green.wait)
+    if mode.ON:
+        assert asyncio.current_task(loop) is None
+    green.wait()
+    assert seen == ['went on', 'over'], seen
+    cases.turns()  # once
+    assert aiohub.await_(answer()) == 'answer'
+
+
+def the_main_greenlet_makes_it() -> None:
+    """And a green thread leaves in it: who makes it gets it afterwards."""
+    seen: list[str] = []
+
+    async def begin() -> None:
+        try:
+            leave_to(other, KeyboardInterrupt())
+            await asyncio.sleep(0)
+            seen.append('went on')
+        finally:
+            seen.append('over')
+
+    other = waiting(wait)
+    try:
+        aiohub.await_(begin())
+        cases.turns()
+    except KeyboardInterrupt:
+        seen.append('left')
+    assert seen[-2:] == ['over', 'left'], seen
+    cases.turns()  # once
+    assert aiohub.await_(answer()) == 'answer'
+
+
+def close_the_hub_in_it() -> None:
+    """As in a step that the loop makes: at once, and nothing of it goes on."""
+    async def begin() -> None:
+        await eventlet.spawn(lambda: hubs.get_hub().close())
+
+    hub: Any = hubs.get_hub()
+    eventlet.spawn(aiohub.await_, begin())
+    cases.until(hub.loop.is_closed)
+    assert hubs.get_hub() is not hub
+    eventlet.sleep(0)
+    for _ in range(2):
+        assert aiohub.await_(answer()) == 'answer'
+
+
+with long_moment:
+    for function in (ctrl_c_in_the_step, a_green_thread_leaves_in_it,
+                     the_main_greenlet_makes_it):
+        eventlet.sleep(0)
+        assert aiohub.await_(answer()) == 'answer'
+        function()
+if mode.ON:
+    with long_moment:
+        for function in (ctrl_c_before_the_step, ctrl_c_after_the_step):
+            eventlet.sleep(0)
+            assert aiohub.await_(answer()) == 'answer'
+            function()
+        close_the_hub_in_it()
+
+mode.done()
