@@ -26,7 +26,12 @@ the task wait (``GreenCoroutine.send()``). If the task awaits that one, back to
 the task (``_green_start``). Something is thrown into who makes the step: it is
 raised there when the step is over, and the task there to be cancelled. A
 green thread ends in the hub with what is for the main greenlet: that gets it
-when the step is over.
+when the step is over. The handler of a signal, which may run anywhere in the
+hub, kills or wakes who makes the step: then it is there that the hub gets
+control. It looks after the poll, where it is most of the time, and before it
+returns to the loop. Elsewhere one other green thread may run before it looks,
+and see a task that is current; no more than see, as a green task that it wakes
+makes its step later then.
 """
 
 from typing import Any
@@ -36,7 +41,6 @@ import greenlet
 from aiohub import _eventlet
 from aiohub import _spare_greenlets
 from aiohub import _thrown
-
 
 # Not what TaskGreenlet makes of it.
 _switch: Any = greenlet.greenlet.switch

@@ -110,6 +110,9 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
             # to come to its end before the main greenlet gets it.
             self.loop.call_soon(_thrown.raise_, exc)
             step.step_now()
+        if state.callers_step.green is not None:
+            # The same has happened elsewhere in the turn, or it was Ctrl-C.
+            state.callers_step.step_now()
         # Callbacks come next.
         state.callbacks_began = None
         self.greenlet = self._standstill.front
@@ -149,6 +152,9 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
             # poll had found may be lost with it.
             self.arm_all()
             events = []
+        if self.woken_parks:
+            # The handler of a signal has switched to a green thread.
+            self.step_parks()
         if not (events or soon or timers):
             return events
         debug_blocking = self.debug_blocking

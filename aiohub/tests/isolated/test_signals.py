@@ -27,6 +27,11 @@ class TestSignals(isolated.ScriptTestCase):
     def test_under_load(self, mode):
         self.run_script('signals_under_load.py', mode)
 
+    # eventlet's hubs go on with their poll, until the next timer.
+    @isolated.in_modes(*isolated.ON)
+    def test_in_first_steps(self, mode):
+        self.run_script('signals_in_first_steps.py', mode)
+
     @isolated.in_modes(*MODES)
     def test_in_threads(self, mode):
         self.run_script('signals_in_threads.py', mode)

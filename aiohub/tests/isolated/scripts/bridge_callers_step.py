@@ -328,6 +328,56 @@ def killed_with_what_it_awaits() -> None:
     assert seen == ['over', 'killed'], seen
 
 
+# -- the handler of a signal, in the hub
+
+def killed_in(owner: Any, name: str) -> None:
+    """Have green code killed, which awaits then, where the hub calls this."""
+    seen: list[Any] = []
+    plain = getattr(owner, name)
+
+    def note(kind: str) -> None:
+        seen.append((kind, asyncio.current_task(loop)))
+
+    async def clean_up() -> None:
+        leave_to(other, greenlet.GreenletExit())
+        seen.append('clean')
+
+    def work() -> None:
+        try:
+            wait()
+        finally:
+            aiohub.await_(clean_up())
+
+    def handle(argument: Any) -> Any:
+        delattr(owner, name)
+        eventlet.spawn(note, 'green')
+        loop.call_soon(note, 'callback')
+        eventlet.kill(green)
+        return plain(0 if name == 'do_poll' else argument)
+
+    green, other = waiting(work), waiting(wait)
+    aiohub.await_(answer())  # leaves a greenlet
+    setattr(owner, name, handle)
+    loop.call_soon_threadsafe(int)  # there is an event to tell of
+    try:
+        green.wait()
+    except greenlet.GreenletExit:
+        seen.append('killed')
+    cases.until(lambda: len(seen) == 4)
+    assert seen.index('clean') < seen.index('killed'), seen
+    assert {one[1] for one in seen if isinstance(one, tuple)} == {None}, seen
+
+
+if mode.ON:
+    @by_who_waits
+    def killed_in_the_poll() -> None:
+        killed_in(hubs.get_hub(), 'do_poll')
+
+    @by_who_waits
+    def killed_at_the_end_of_the_turn() -> None:
+        killed_in(loop._hub_selector, 'tell')  # type: ignore[attr-defined]
+
+
 # -- what is left
 
 @by_who_waits
