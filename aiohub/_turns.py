@@ -103,15 +103,13 @@ class TurnsHub(_descriptors.DescriptorsHub, _timers.TimersHub):
                     if timeout <= 0:
                         break
         except self.SYSTEM_EXCEPTIONS as exc:
-            step = state.callers_step
-            if step.green is None:
+            if state.callers_step.green is None:
                 raise
             # Of a green thread that has run in the middle of a step. That has
             # to come to its end before the main greenlet gets it.
             self.loop.call_soon(_thrown.raise_, exc)
-            step.step_now()
         if state.callers_step.green is not None:
-            # The same has happened elsewhere in the turn, or it was Ctrl-C.
+            # Or the handler of a signal has switched to a green thread.
             state.callers_step.step_now()
         # Callbacks come next.
         state.callbacks_began = None

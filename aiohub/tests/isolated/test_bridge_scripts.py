@@ -32,6 +32,10 @@ class TestBridge(isolated.ScriptTestCase):
     def test_callers_step(self, mode):
         self.run_script('bridge_callers_step.py', mode)
 
+    @isolated.in_modes(*isolated.ON, 'epolls', 'epolls-patched')
+    def test_callers_step_main(self, mode):
+        self.run_script('bridge_callers_step_main.py', mode)
+
     @isolated.in_modes(*isolated.EVERY_HUB)
     def test_green_start(self, mode):
         self.run_script('bridge_green_start.py', mode)

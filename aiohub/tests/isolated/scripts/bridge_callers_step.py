@@ -17,18 +17,15 @@ switched off nothing of this happens, and what is seen is the same.
 """
 
 import asyncio
-from collections.abc import Callable
 import gc
-import io
 import os
-import signal
 import socket
 import sys
 from typing import Any
-from unittest import mock
 import weakref
 
 import cases
+import first_steps
 import mode
 
 import eventlet
@@ -37,58 +34,8 @@ from eventlet import hubs
 import greenlet
 
 import aiohub
-from aiohub import _first_step
 
 loop = aiohub.get_loop()
-# As long as a case takes: the machine may be busy.
-long_moment = mock.patch.object(_first_step, 'MOMENT', 3600)
-
-
-class Failure(Exception):
-    pass
-
-
-async def answer() -> str:
-    return 'answer'
-
-
-def by_who_waits(function: Callable[[], None]) -> None:
-    """Decorator: a case in which there is a greenlet for the task."""
-    def run() -> None:
-        with long_moment:
-            aiohub.await_(answer())
-            function()
-
-    cases.add(function.__name__, run)
-
-
-def waiting(function: Callable[..., Any], *args: Any) -> Any:
-    """Return a green thread that waits until somebody switches to it."""
-    green = eventlet.spawn(function, *args)
-    cases.until(lambda: bool(green))
-    return green
-
-
-def wait() -> Any:
-    return hubs.get_hub().switch()
-
-
-def printed() -> str:
-    """Return what was printed, and forget it."""
-    assert isinstance(sys.stderr, io.StringIO)
-    text = sys.stderr.getvalue()
-    sys.stderr.seek(0)
-    sys.stderr.truncate()
-    return text
-
-
-def leave_to(other: Any, *error: Any) -> None:
-    """Go on when *other* has ended or waits, as ``eventlet.kill()`` does."""
-    hubs.get_hub().schedule_call_global(0, greenlet.getcurrent().switch)
-    if error:
-        other.throw(*error)
-    else:
-        other.switch()
 
 
 # -- how who waits was woken, with somebody else who is next
@@ -143,7 +90,7 @@ WAYS = {'next turn': by_next_turn, 'timer': by_timer,
         'descriptor': by_descriptor}
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def who_makes_it() -> None:
     seen: list[Any] = []
 
@@ -157,7 +104,7 @@ def who_makes_it() -> None:
 
 # -- the hub gets control
 
-@by_who_waits
+@first_steps.by_who_waits
 def no_task_is_current_in_others() -> None:
     """In those that run next when a green thread has failed in the step."""
     seen: list[Any] = []
@@ -169,15 +116,15 @@ def no_task_is_current_in_others() -> None:
         for _ in range(2):
             eventlet.spawn(note, 'green')
             loop.call_soon(note, 'callback')
-            leave_to(waiters.pop(), Failure('thrown'))
+            first_steps.leave_to(waiters.pop(), first_steps.Failure('thrown'))
         return 'over'
 
     for name, way in WAYS.items():
-        waiters = [waiting(wait) for _ in range(2)]
-        aiohub.await_(answer())  # leaves a greenlet
+        waiters = [first_steps.waiting(first_steps.wait) for _ in range(2)]
+        aiohub.await_(first_steps.answer())  # leaves a greenlet
         assert eventlet.spawn(
             way, lambda: aiohub.await_(begin()), note).wait() == 'over', name
-        text = printed()
+        text = first_steps.printed()
         assert text.count('Failure: thrown') == 2, (name, text)
         cases.until(lambda: len(seen) == 5)
         if mode.ON:
@@ -185,29 +132,29 @@ def no_task_is_current_in_others() -> None:
         seen.clear()
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def another_waits_in_it() -> None:
     """It is woken in the step, and waits again."""
     seen: list[str] = []
 
     def twice() -> None:
         for number in range(2):
-            wait()
+            first_steps.wait()
             seen.append('woken %d' % number)
 
     async def begin() -> str:
         task = asyncio.current_task()
         for _ in range(2):
-            leave_to(other)
+            first_steps.leave_to(other)
             assert asyncio.current_task() is task
         return 'over'
 
-    other = waiting(twice)
+    other = first_steps.waiting(twice)
     assert aiohub.await_(begin()) == 'over'
     assert seen == ['woken 0', 'woken 1'], seen
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def what_it_awaits_begins_at_once() -> None:
     seen: list[str] = []
 
@@ -223,32 +170,32 @@ def what_it_awaits_begins_at_once() -> None:
     assert aiohub.await_(begin()) == 'over'
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def what_it_awaits_fails() -> None:
     """Who waits was woken in each of the ways there are. It prints nothing."""
     def fail() -> None:
-        raise Failure
+        raise first_steps.Failure
 
     async def begin() -> str:
         for way in (lambda: eventlet.spawn(fail),
                     lambda: aiohub.sync_to_async(fail)()):
             try:
                 await way()
-            except Failure:
+            except first_steps.Failure:
                 continue
             raise AssertionError('nothing was raised')
         return 'over'
 
     for way in WAYS.values():
         seen: list[str] = []
-        aiohub.await_(answer())  # leaves a greenlet
+        aiohub.await_(first_steps.answer())  # leaves a greenlet
         assert eventlet.spawn(
             way, lambda: aiohub.await_(begin()), seen.append).wait() == 'over'
         cases.until(lambda seen=seen: seen)
-        assert not printed()
+        assert not first_steps.printed()
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def what_it_awaits_awaits() -> None:
     async def down(level: int) -> int:
         if not level:
@@ -260,9 +207,9 @@ def what_it_awaits_awaits() -> None:
         assert aiohub.await_(down(10)) == 10
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def it_begins_tasks_eagerly() -> None:
-    """Which wait in a green call, in its own step."""
+    """Which first_steps.wait in a green call, in its own step."""
     if sys.version_info < (3, 12):
         return
     seen: list[str] = []
@@ -275,7 +222,8 @@ def it_begins_tasks_eagerly() -> None:
     async def begin() -> list[str]:
         some = [asyncio.Task(inner(name), loop=loop, eager_start=True)
                 for name in 'abc']
-        at_once = asyncio.Task(answer(), loop=loop, eager_start=True)
+        at_once = asyncio.Task(
+            first_steps.answer(), loop=loop, eager_start=True)
         assert at_once.result() == 'answer'
         return await asyncio.gather(*some)
 
@@ -286,14 +234,14 @@ def it_begins_tasks_eagerly() -> None:
 
 # -- what is thrown
 
-@by_who_waits
+@first_steps.by_who_waits
 def thrown_into_who_makes_it() -> None:
     """It goes on when the cleanup is over."""
     seen: list[str] = []
 
     async def begin() -> None:
         try:
-            leave_to(green, Failure())
+            first_steps.leave_to(green, first_steps.Failure())
             await asyncio.sleep(3600)
         finally:
             await asyncio.sleep(0)
@@ -302,13 +250,13 @@ def thrown_into_who_makes_it() -> None:
     green = eventlet.spawn(aiohub.await_, begin())
     try:
         green.wait()
-    except Failure:
+    except first_steps.Failure:
         seen.append('thrown')
     assert seen == ['over', 'thrown'], seen
-    assert 'Failure' in printed()
+    assert 'Failure' in first_steps.printed()
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def killed_with_what_it_awaits() -> None:
     """Who makes the step is killed by what that has begun."""
     seen: list[str] = []
@@ -339,12 +287,12 @@ def killed_in(owner: Any, name: str) -> None:
         seen.append((kind, asyncio.current_task(loop)))
 
     async def clean_up() -> None:
-        leave_to(other, greenlet.GreenletExit())
+        first_steps.leave_to(other, greenlet.GreenletExit())
         seen.append('clean')
 
     def work() -> None:
         try:
-            wait()
+            first_steps.wait()
         finally:
             aiohub.await_(clean_up())
 
@@ -355,8 +303,9 @@ def killed_in(owner: Any, name: str) -> None:
         eventlet.kill(green)
         return plain(0 if name == 'do_poll' else argument)
 
-    green, other = waiting(work), waiting(wait)
-    aiohub.await_(answer())  # leaves a greenlet
+    green = first_steps.waiting(work)
+    other = first_steps.waiting(first_steps.wait)
+    aiohub.await_(first_steps.answer())  # leaves a greenlet
     setattr(owner, name, handle)
     loop.call_soon_threadsafe(int)  # there is an event to tell of
     try:
@@ -369,23 +318,23 @@ def killed_in(owner: Any, name: str) -> None:
 
 
 if mode.ON:
-    @by_who_waits
+    @first_steps.by_who_waits
     def killed_in_the_poll() -> None:
         killed_in(hubs.get_hub(), 'do_poll')
 
-    @by_who_waits
+    @first_steps.by_who_waits
     def killed_at_the_end_of_the_turn() -> None:
         killed_in(loop._hub_selector, 'tell')  # type: ignore[attr-defined]
 
 
 # -- what is left
 
-@by_who_waits
+@first_steps.by_who_waits
 def who_has_made_it_is_freed() -> None:
     async def begin() -> None:
         if sys.version_info >= (3, 12):
-            task = asyncio.Task(answer(), loop=loop, eager_start=True)
-            await task
+            await asyncio.Task(
+                first_steps.answer(), loop=loop, eager_start=True)
 
     def work() -> None:
         for _ in range(3):
@@ -403,7 +352,7 @@ def who_has_made_it_is_freed() -> None:
         gc.enable()
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def how_deep_it_may_go() -> None:
     """As deep from a deep call as from another."""
     def room(level: int = 0) -> int:
@@ -424,7 +373,7 @@ def how_deep_it_may_go() -> None:
         assert abs(shallow - deep) < 50, (shallow, deep)
 
 
-@by_who_waits
+@first_steps.by_who_waits
 def it_forks() -> None:
     async def fork() -> int:
         pid = os.fork()
@@ -435,156 +384,14 @@ def it_forks() -> None:
     pid = aiohub.await_(fork())
     if not pid:
         try:
-            found = [aiohub.await_(answer()) for _ in range(3)]
+            found = [aiohub.await_(first_steps.answer()) for _ in range(3)]
             os._exit(0 if found == ['answer'] * 3 else 1)
         finally:
             os._exit(2)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0, status
-    assert aiohub.await_(answer()) == 'answer'
+    assert aiohub.await_(first_steps.answer()) == 'answer'
 
 
 cases.run_all()
-
-
-# -- in the main greenlet
-
-def interrupt_in(function: Callable[[], Any]) -> None:
-    try:
-        function()
-    except KeyboardInterrupt:
-        return
-    raise AssertionError('nothing was raised')
-
-
-def ctrl_c_in_the_step() -> None:
-    seen: list[str] = []
-
-    async def begin() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):
-            pass
-        seen.append('went on')
-
-    interrupt_in(lambda: aiohub.await_(begin()))
-    assert not seen, seen
-    cases.turns()  # once
-    assert aiohub.await_(answer()) == 'answer'
-
-
-def ctrl_c_before_the_step() -> None:
-    """As with any task that is cancelled before it has begun."""
-    seen: list[str] = []
-
-    async def begin() -> None:
-        seen.append('begun')
-
-    def interrupt(_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with mock.patch.object(_first_step.KIND, '_step', interrupt):
-        interrupt_in(lambda: aiohub.await_(begin()))
-    cases.turns()
-    assert not seen, seen
-
-
-def ctrl_c_after_the_step() -> None:
-    """The task waits then, or has ended."""
-    make_step = _first_step.KIND._step
-    seen: list[str] = []
-
-    async def begin() -> None:
-        try:
-            if len(seen) < 2:
-                await asyncio.sleep(3600)
-        finally:
-            await asyncio.sleep(0)
-            seen.append('over')
-
-    def interrupt(first: Any) -> None:
-        make_step(first)
-        raise KeyboardInterrupt
-
-    for coroutine in begin(), begin(), answer():
-        with mock.patch.object(_first_step.KIND, '_step', interrupt):
-            interrupt_in(lambda coroutine=coroutine: aiohub.await_(coroutine))
-        aiohub.await_(answer())
-    cases.turns()
-    assert seen == ['over', 'over'], seen
-
-
-def a_green_thread_leaves_in_it() -> None:
-    """The main greenlet gets it when the step is over."""
-    seen: list[str] = []
-
-    async def begin() -> str:
-        leave_to(other, KeyboardInterrupt())
-        seen.append('went on')
-        return 'over'
-
-    def work() -> None:
-        seen.append(aiohub.await_(begin()))
-
-    other = waiting(wait)
-    green = eventlet.spawn(work)
-    interrupt_in(green.wait)
-    if mode.ON:
-        assert asyncio.current_task(loop) is None
-    green.wait()
-    assert seen == ['went on', 'over'], seen
-    cases.turns()  # once
-    assert aiohub.await_(answer()) == 'answer'
-
-
-def the_main_greenlet_makes_it() -> None:
-    """And a green thread leaves in it: who makes it gets it afterwards."""
-    seen: list[str] = []
-
-    async def begin() -> None:
-        try:
-            leave_to(other, KeyboardInterrupt())
-            await asyncio.sleep(0)
-            seen.append('went on')
-        finally:
-            seen.append('over')
-
-    other = waiting(wait)
-    try:
-        aiohub.await_(begin())
-        cases.turns()
-    except KeyboardInterrupt:
-        seen.append('left')
-    assert seen[-2:] == ['over', 'left'], seen
-    cases.turns()  # once
-    assert aiohub.await_(answer()) == 'answer'
-
-
-def close_the_hub_in_it() -> None:
-    """As in a step that the loop makes: at once, and nothing of it goes on."""
-    async def begin() -> None:
-        await eventlet.spawn(lambda: hubs.get_hub().close())
-
-    hub: Any = hubs.get_hub()
-    eventlet.spawn(aiohub.await_, begin())
-    cases.until(hub.loop.is_closed)
-    assert hubs.get_hub() is not hub
-    eventlet.sleep(0)
-    for _ in range(2):
-        assert aiohub.await_(answer()) == 'answer'
-
-
-with long_moment:
-    for function in (ctrl_c_in_the_step, a_green_thread_leaves_in_it,
-                     the_main_greenlet_makes_it):
-        eventlet.sleep(0)
-        assert aiohub.await_(answer()) == 'answer'
-        function()
-if mode.ON:
-    with long_moment:
-        for function in (ctrl_c_before_the_step, ctrl_c_after_the_step):
-            eventlet.sleep(0)
-            assert aiohub.await_(answer()) == 'answer'
-            function()
-        close_the_hub_in_it()
-
 mode.done()
