@@ -77,9 +77,7 @@ class FirstStep:
             step.green = step.back = green
             self._step()
         except BaseException as exc:
-            if not self._begun:
-                self._begun = True
-                self._leave_to_loop()
+            self._make_sure_of_it()
             if not self._has_raised(exc):
                 # Ctrl-C came just before the step, or after it.
                 step.thrown = None
@@ -126,9 +124,7 @@ class FirstStep:
                 hub.switch()
         except BaseException as exc:
             thrown = exc
-            if not self._begun:
-                self._begun = True
-                self._leave_to_loop()
+            self._make_sure_of_it()
             while self.task is None:
                 # The hub is in the step, and goes on when it gets control.
                 try:
@@ -158,6 +154,7 @@ class FirstStep:
             self._step()
         except BaseException:
             # It is for the main greenlet, and the task has it, too.
+            self._make_sure_of_it()
             hub.call_next(self._resume)
             raise
         if hub.clock() < hub.fired + MOMENT:
@@ -176,6 +173,12 @@ class FirstStep:
         task = self.task
         return (task.done() and not task.cancelled()
                 and task.exception() is error)
+
+    def _make_sure_of_it(self) -> None:
+        """Have the loop make the step, if something was faster than we."""
+        if not self._begun:
+            self._begun = True
+            self._leave_to_loop()
 
     def _leave_to_loop(self) -> None:
         """Have the loop make the step in its next turn."""

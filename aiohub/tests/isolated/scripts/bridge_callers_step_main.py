@@ -71,6 +71,25 @@ def ctrl_c_before_the_step() -> None:
     assert not seen, seen
 
 
+def ctrl_c_before_the_hub_makes_it() -> None:
+    """It is for the main greenlet: who waits has the loop make the step."""
+    seen: list[str] = []
+
+    async def begin() -> str:
+        seen.append('begun')
+        return 'answer'
+
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    loop.state.spare_greenlets.clear()  # type: ignore[attr-defined]
+    green = eventlet.spawn(aiohub.await_, begin())
+    with mock.patch.object(_first_step.KIND, '_step', interrupt):
+        interrupt_in(green.wait)
+    assert green.wait() == 'answer'
+    assert seen == ['begun'], seen
+
+
 def ctrl_c_after_the_step() -> None:
     """The task waits then, or has ended."""
     make_step = _first_step.KIND._step
@@ -164,7 +183,8 @@ with first_steps.long_moment:
         function()
 if mode.ON:
     with first_steps.long_moment:
-        for function in (ctrl_c_before_the_step, ctrl_c_after_the_step):
+        for function in (ctrl_c_before_the_step, ctrl_c_after_the_step,
+                         ctrl_c_before_the_hub_makes_it):
             eventlet.sleep(0)
             assert aiohub.await_(first_steps.answer()) == 'answer'
             function()
