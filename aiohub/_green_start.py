@@ -47,11 +47,11 @@ def hub_of_step() -> Any:
     """Return the hub of this thread if the caller is in a step of its loop.
 
     Then the greenlet of the loop is the current one, or has switched to it;
-    and to that greenlet comes all that ends or waits. Not a library's
-    greenlet in a coroutine, nor a task that has begun eagerly in the step of
-    another, or in a green thread: there somebody else has made the step. That
-    a callback waits, and the loop with it, cannot be: it would do so in that
-    greenlet.
+    and to that greenlet comes all that ends or waits. Or it is in its turn,
+    and who waits for the task makes the step. Not a library's greenlet in a
+    coroutine, nor a task that has begun eagerly in the step of another, or in
+    a green thread: there somebody else has made the step. That a callback
+    waits, and the loop with it, cannot be: it would do so in that greenlet.
 
     :returns: None if it is not.
     """
@@ -65,8 +65,11 @@ def hub_of_step() -> Any:
         if type(current) is not _task_greenlet.TaskGreenlet:
             return None
         state = current.state
-        if not state.in_step or (state.stepper is not own
-                and state.stepper is not hub.loop.state.callers_step.green):
+        if not state.in_step:
+            return None
+        stepper = state.stepper
+        if (stepper is not own
+                and stepper is not hub.loop.state.callers_step.green):
             return None
     return hub if asyncio._get_running_loop() is hub.loop else None
 
@@ -158,14 +161,15 @@ def _switch_in_turn(hub: Any, switch: Callable[..., Any],
     ``hub.greenlet`` is where a green call goes, and not the front.
 
     Orders of events. It returns, or waits: control comes to the greenlet of
-    the loop. That is the caller, or it has made the step that the caller is
-    in (``GreenCoroutine.send()``), finds that the task is not the current
-    one, and switches back. It kills another one, or switches to it: the same
-    when that ends or waits, and it goes on itself in a later turn. It cancels
-    or kills the task: that sees it where it waits next. It raises what is for
-    the main greenlet: that gets it in the next turn of the loop, and the
-    task, too. It closes the hub: that cancels the task, which kills it, and
-    the hub is closed.
+    the loop. That is the caller, or it has made the step that the caller is in
+    (``GreenCoroutine.send()``), finds that the task is not the current one,
+    and switches back; or it finds that somebody else makes the step
+    (``CallersStep.step_now()``), and does the same. It kills another one, or
+    switches to it: the same when that ends or waits, and it goes on itself in
+    a later turn. It cancels or kills the task: that sees it where it waits
+    next. It raises what is for the main greenlet: that gets it in the next
+    turn of the loop, and the task, too. It closes the hub: that cancels the
+    task, which kills it, and the hub is closed.
     """
     before = hub.greenlet
     loop = hub.loop
