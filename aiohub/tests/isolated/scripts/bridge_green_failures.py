@@ -16,12 +16,11 @@ One that begins at once has no link that keeps the hub from printing what it
 raises: the hub is told whom the task awaits.
 """
 
-import io
-import sys
 from typing import Any
 from unittest import mock
 
 import cases
+import first_steps
 import mode
 
 import eventlet
@@ -33,29 +32,16 @@ import aiohub
 from aiohub import tasks
 
 
-class Failure(Exception):
-    pass
-
-
 def fail(name: str) -> None:
-    raise Failure(name)
+    raise first_steps.Failure(name)
 
 
 async def failure(green: Any) -> str:
     try:
         await green
-    except Failure as exc:
+    except first_steps.Failure as exc:
         return str(exc)
     raise AssertionError('nothing was raised')
-
-
-def printed() -> str:
-    """Return what was printed, and forget it."""
-    assert isinstance(sys.stderr, io.StringIO)
-    text = sys.stderr.getvalue()
-    sys.stderr.seek(0)
-    sys.stderr.truncate()
-    return text
 
 
 def green_or_not(function: Any) -> None:
@@ -81,7 +67,7 @@ async def waiting(function: Any) -> Any:
 async def it_fails_at_once() -> None:
     for _ in range(2):
         assert await failure(eventlet.spawn(fail, 'at once')) == 'at once'
-        assert not printed()
+        assert not first_steps.printed()
 
 
 @green_or_not
@@ -92,11 +78,11 @@ async def another_fails_meanwhile() -> None:
     def have_it_fail() -> None:
         hubs.get_hub().schedule_call_global(
             0, greenlet.getcurrent().switch)
-        other.throw(Failure('other'))
+        other.throw(first_steps.Failure('other'))
         fail('awaited')
 
     assert await failure(eventlet.spawn(have_it_fail)) == 'awaited'
-    text = printed()
+    text = first_steps.printed()
     assert 'Failure: other' in text, text
     assert 'Failure: awaited' not in text, text
 
@@ -119,7 +105,8 @@ async def it_ends_in_another() -> None:
     assert await failure(green) == 'its own'
     while not waits.dead:
         await aiohub.sync_to_async(eventlet.sleep)(0)
-    assert len(seen) == 1 and not isinstance(seen[0], Failure), seen
+    assert len(seen) == 1, seen
+    assert not isinstance(seen[0], first_steps.Failure), seen
 
 
 cases.run_all()
