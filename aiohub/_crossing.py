@@ -128,8 +128,10 @@ class GreenFuture(DelegatingFuture):
         self._green = green
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        if not self.done():
-            _green_start.start_awaited(self._green)
+        green = self._green
+        # One that has begun is woken by the hub.
+        if not (self.done() or green or green.dead):
+            _green_start.start_awaited(green)
         return super().__await__()
 
     # How many cancels have been thrown. Counted in the green thread's thread
