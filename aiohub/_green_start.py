@@ -109,9 +109,11 @@ def run(
     # Whether what starts here has less room for nested calls, for good.
     is_deep = False
     if green is None or green.parent is not hub.loop_greenlet:
-        green = _threads.KeptThread(hub.loop_greenlet)
-        is_deep = (_spare_greenlets.below(_getcurrent())
-                   == _spare_greenlets.DEEP)
+        current = _getcurrent()
+        green = _threads.KeptThread(current)
+        _switch(green)
+        green.parent = hub.loop_greenlet
+        is_deep = _spare_greenlets.below(current) == _spare_greenlets.DEEP
     green.gr_context = contextvars.copy_context()
     _switch_in_turn(hub, _switch, (green, function), {})
     result = green.outcome
@@ -209,6 +211,7 @@ def _traces(green: _threads.KeptThread) -> tuple[Any, ...]:
 
 def _traces_of_nobody() -> tuple[Any, ...]:
     green = _threads.KeptThread(_getcurrent())
+    _switch(green)
     _switch(green, int)
     return _traces(green)
 

@@ -203,7 +203,8 @@ class KeptThread(BridgeThread):
 
     It is switched to with a function, and comes back to its parent: with
     :attr:`outcome` when that has returned; without, if it waits. Then it is
-    to be left :attr:`alone`, and ends as others do.
+    to be left :attr:`alone`, and ends as others do. For the first time it is
+    switched to with nothing: greenlet refers to what that is until the end.
 
     :ivar outcome: What the function has returned.
     :ivar alone: Whether this is its last function.
@@ -214,13 +215,15 @@ class KeptThread(BridgeThread):
         self.outcome = NOTHING
         self.alone = False
 
-    def main(self, function: Any, *_: Any) -> None:
+    def main(self, function: Any = None, *_: Any) -> None:
+        outcome = NOTHING
         try:
             while not self.alone:
-                outcome = function()
-                function = None
-                if self.alone:
-                    break
+                if function is not None:
+                    outcome = function()
+                    function = None
+                    if self.alone:
+                        break
                 self.outcome = outcome
                 del outcome
                 try:

@@ -37,6 +37,10 @@ class TestBridge(isolated.ScriptTestCase):
         self.run_script('bridge_callers_step_main.py', mode)
 
     @isolated.in_modes(*isolated.EVERY_HUB)
+    def test_arguments(self, mode):
+        self.run_script('bridge_arguments.py', mode)
+
+    @isolated.in_modes(*isolated.EVERY_HUB)
     def test_green_start(self, mode):
         self.run_script('bridge_green_start.py', mode)
 
