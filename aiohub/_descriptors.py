@@ -123,6 +123,11 @@ class DescriptorsHub(asyncio_hub.Hub):
             del bucket[fileno]
         else:
             return  # the hub was closed, and has forgotten it
+        if not self.closed:
+            # One of a closed descriptor is still to be called. Others refer
+            # no more to whoever has waited: a green thread may be used again
+            # if it ends before the hub lets go of this.
+            listener.cb = listener.tb = listener.greenlet = None
         if fileno in other or fileno in self._selector.keys:
             self._arm_again(fileno)
 

@@ -186,9 +186,8 @@ class FirstStep:
 
     def _resume(self) -> None:
         self._made = True
-        green = self._green
-        if green is not None:
-            green.switch()
+        if self._green is not None:
+            self._green.switch()
 
 
 class EagerStep(FirstStep):

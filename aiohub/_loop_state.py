@@ -26,6 +26,7 @@ from typing import Any
 import weakref
 
 from aiohub import _spare_greenlets
+from aiohub import _spare_threads
 
 #: For :attr:`LoopState.ready`, where nobody knows.
 SOMETHING: Sequence[object] = (None,)
@@ -62,6 +63,9 @@ class LoopState:
     #: Greenlets for the next tasks.
     spare_greenlets: _spare_greenlets.Spare = dataclasses.field(
         default_factory=_spare_greenlets.Spare)
+    #: Green threads for the next ones; see _spare_threads.
+    spare_threads: _spare_threads.Spare = dataclasses.field(
+        default_factory=_spare_threads.Spare)
     #: Of a task that green code waits for; a
     #: :class:`~aiohub._callers_step.CallersStep`.
     callers_step: Any = None

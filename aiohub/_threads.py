@@ -32,6 +32,7 @@ import greenlet
 
 from aiohub import _eventlet
 from aiohub import _request_context
+from aiohub import _spare_threads
 from aiohub import _task_greenlet
 from aiohub import exceptions
 
@@ -78,6 +79,8 @@ def _inside(
         code = inner.tb_frame.f_code
         inner = inner.tb_next
         if code in (greenthread.GreenThread.main.__code__,
+                    _spare_threads.main.__code__,
+                    _spare_threads.main_again.__code__,
                     KeptThread.main.__code__):
             return inner
     return trace

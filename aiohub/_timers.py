@@ -49,7 +49,6 @@ class _PlainTimer(timer_module.Timer):
         return timer_module.Timer(self.seconds, cb, *args, **kwargs)
 
 
-
 class TimersHub(asyncio_hub.Hub):
     """The part of :class:`aiohub.hub.Hub` that keeps the timers."""
 
@@ -160,6 +159,14 @@ class TimersHub(asyncio_hub.Hub):
         else:
             self._soon.append((when, timer))
         return when
+
+    def start_next(self, switch: Any, args: tuple[Any, ...]) -> None:
+        """Have a green thread begin in the next turn.
+
+        As with ``schedule_call_global(0, switch, *args)``, which has to look
+        whether it is to throw into a task.
+        """
+        self._soon.append((self.clock(), _PlainTimer(0, switch, args, {})))
 
     def call_next(self, method: Any) -> None:
         """Have a bound method called in the next turn.

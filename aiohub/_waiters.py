@@ -122,7 +122,11 @@ class GreenWaiter:
                 and type(green) is _task_greenlet.TaskGreenlet):
             green.give_error(*self.error)
         else:
-            green.switch()
+            # One reference to it is what a green thread expects that is to
+            # be used again; see _spare_threads.
+            switch = green.switch
+            del green
+            switch()
 
 
 class OtherGreenWaiter(GreenWaiter):

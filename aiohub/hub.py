@@ -40,6 +40,7 @@ from aiohub import _native
 from aiohub import _queues
 from aiohub import _selector
 from aiohub import _semaphores
+from aiohub import _spare_threads
 from aiohub import _standstill
 from aiohub import _task_greenlet
 from aiohub import _turns
@@ -141,6 +142,7 @@ class Hub(_turns.TurnsHub):
         _semaphores.replace()
         _events.replace()
         _queues.replace()
+        _spare_threads.replace()
         _logging.use_pipe_mutex()
 
     # -- the turn
@@ -313,6 +315,7 @@ class Hub(_turns.TurnsHub):
     def _close(self) -> None:
         _lifetime.forget(self)
         self.loop.state.kept_thread = None
+        self.loop.state.spare_threads.greens.clear()
         _eventlet.unwind(self.loop_greenlet)
         self._standstill.close()
         self.loop.close()

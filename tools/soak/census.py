@@ -67,9 +67,12 @@ def descriptors() -> Iterator[str]:
 
 
 def greenlets() -> Iterator[str]:
+    spares: Any = aiohub.get_loop()
+    spares = {id(green) for green in spares.state.spare_threads.greens}
     for thing in gc.get_objects():
         if isinstance(thing, greenlet.greenlet):
-            yield name_greenlet(thing)
+            yield ('spare green thread' if id(thing) in spares
+                   else name_greenlet(thing))
 
 
 def name_greenlet(green: greenlet.greenlet) -> str:
@@ -121,6 +124,8 @@ def resident() -> int:
 ALLOWED = {
     # Those of tasks that have ended are kept for the next ones.
     ('greenlets', '_run'): 100,
+    # As many wait for the next eventlet.spawn().
+    ('greenlets', 'spare green thread'): 100,
     # The libraries' caches of addresses and formats fill up: there is room
     # for a hundred or two in each. An operation that is asked for seldom is
     # asked for more often in ten minutes.

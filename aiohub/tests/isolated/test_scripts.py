@@ -23,6 +23,14 @@ from aiohub.tests import isolated
 
 @isolated.expand
 class TestHub(isolated.ScriptTestCase):
+    @isolated.in_modes('asyncio', 'epolls', 'epolls-patched', *isolated.ON)
+    def test_spare_threads(self, mode):
+        self.run_script('spare_threads.py', mode)
+
+    @isolated.in_modes('asyncio', 'epolls', 'epolls-patched', *isolated.ON)
+    def test_spare_threads_traces(self, mode):
+        self.run_script('spare_threads_traces.py', mode)
+
     @isolated.in_modes(*isolated.ON)
     def test_asyncio_programs(self, mode):
         self.run_script('asyncio_programs.py', mode)

@@ -36,7 +36,7 @@ LAYERS = (
      '_green_event', '_green_select', '_green_timeout', '_signals',
      '_futures', '_handles'),
     ('_park', '_fork', '_loop_state', '_first_step', '_callers_step'),
-    ('_spare_greenlets',),
+    ('_spare_greenlets', '_spare_threads'),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),
     ('exceptions', 'opts', '_logging', '_request_context', '_at_exit',
      '_poll'),
