@@ -14,6 +14,7 @@
 
 import asyncio
 
+import bare_greenlets
 import comparing
 
 REQUESTS = 20
@@ -48,6 +49,12 @@ async def requests(loops):
         took = comparing.clock() - start
     await runner.cleanup()
     return took
+
+
+@comparing.row('aiohttp requests', 'asyncio in greenlets')
+async def requests_in_greenlets(loops):
+    bare_greenlets.use()
+    return await asyncio.create_task(requests(loops))
 
 
 if __name__ == '__main__':

@@ -88,6 +88,8 @@ CANDIDATES = {
     "eventlet's asyncio": Candidate(
         ('eventlet and asyncio', 'eventlet'), 'asyncio'),
     'asyncio': Candidate(('asyncio',)),
+    # See bare_greenlets.
+    'asyncio, in bare greenlets': Candidate(('asyncio in greenlets',)),
     'uvloop': Candidate(('asyncio',), needs='uvloop'),
     'gevent': Candidate(('gevent',), needs='gevent'),
     'asyncio-gevent': Candidate(

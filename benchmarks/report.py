@@ -39,7 +39,8 @@ matplotlib.rcParams['svg.hashsalt'] = 'aiohub'
 #: What the page compares with the base of each row.
 SHOWN = {'aiohub': 'tab:blue', 'aiohub, tasks not green': 'tab:cyan',
          "eventlet's asyncio": 'tab:orange', 'gevent': 'tab:green',
-         'uvloop': 'tab:olive', 'asyncio-gevent': 'tab:red'}
+         'uvloop': 'tab:olive', 'asyncio-gevent': 'tab:red',
+         'asyncio, in bare greenlets': 'tab:brown'}
 
 SWITCHING = ('spawn and wait', 'Queue, there and back', 'Queue, 10 to 10',
              '3,000 timers at random', 'Timeout made and cancelled',
@@ -155,17 +156,18 @@ def plot(found: Ratios, path: pathlib.Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 0.55 * len(found) + 1.5))
     names = list(found)[::-1]
     height = 0.8 / len(SHOWN)
+    middle = (len(SHOWN) - 1) / 2
     for number, (candidate, colour) in enumerate(SHOWN.items()):
         rows = [name for name in names if candidate in found[name]]
         middles = [median(found[name][candidate]) for name in rows]
         everything = [sum(found[name][candidate].values(), [])
                       for name in rows]
         axes.barh(
-            [names.index(name) + (2 - number) * height for name in rows],
+            [names.index(name) + (middle - number) * height for name in rows],
             middles, height, color=colour, label=candidate, xerr=[
-                [middle - min(values) for middle, values in zip(
+                [ratio - min(values) for ratio, values in zip(
                     middles, everything, strict=True)],
-                [max(values) - middle for middle, values in zip(
+                [max(values) - ratio for ratio, values in zip(
                     middles, everything, strict=True)]],
             error_kw={'elinewidth': 0.8})
     axes.axvline(1, color='black', linewidth=0.8)
