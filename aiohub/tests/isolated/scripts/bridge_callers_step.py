@@ -393,5 +393,30 @@ def it_forks() -> None:
     assert aiohub.await_(first_steps.answer()) == 'answer'
 
 
+@first_steps.by_who_waits
+def one_that_has_begun_is_awaited() -> None:
+    """The hub wakes it, and not the step, although that comes next."""
+    log: list[str] = []
+    hub, waiting = hubs.get_hub(), greenlet.getcurrent()
+
+    def work() -> None:
+        hub.schedule_call_global(0, greenlet.getcurrent().switch)
+        waiting.switch()
+        log.append('woken')
+
+    async def wait() -> None:
+        loop.call_soon(log.append, 'callback')
+        await aiohub.greenlet_to_future(green)
+        log.append('waited')
+
+    green = eventlet.spawn(work)
+    hub.switch()
+    aiohub.await_(wait())
+    cases.until(lambda: len(log) == 3)
+    assert log.index('woken') < log.index('waited')
+    if mode.ON:
+        assert log[-1] == 'waited', log
+
+
 cases.run_all()
 mode.done()
