@@ -53,7 +53,7 @@ import greenlet
 
 from aiohub import _eventlet
 
-#: How many wait at most, in each thread: they take 10 KiB each.
+#: How many wait at most, in each thread: they take 7 KiB each.
 MOST = 100
 
 _GreenThread = greenthread.GreenThread
