@@ -31,10 +31,10 @@ PlainTask: Any = getattr(asyncio.Task, 'aiohub_plain', asyncio.Task)
 
 class _MakesGreenTasks(type):
     def __call__(cls, coro: Any, *args: Any, **kwargs: Any) -> Any:
-        if tasks.enabled and type(coro) is not tasks.GreenCoroutine:
+        if tasks.enabled and type(coro) not in tasks.KINDS:
             loop = kwargs.get('loop') or asyncio._get_running_loop()
-            if _loop_state.of(loop) is not None and asyncio.iscoroutine(coro):
-                coro = tasks.GreenCoroutine(coro, loop)
+            if _loop_state.of(loop) is not None:
+                coro = tasks.green(coro, loop)
         if cls is Task:
             task = PlainTask(coro, *args, **kwargs)
         else:

@@ -297,37 +297,6 @@ def _astray(state: State, error: BaseException | None) -> Any:
                 return step
 
 
-def frame_of(coro: Any, park: Any) -> Any:
-    """Return the frame where a coroutine is.
-
-    :param park: What its task waits for in a green call, None if in none.
-    """
-    if park is not None:
-        return frame_of_caller(park.greenlet)
-    return getattr(coro, 'cr_frame', None) or getattr(coro, 'gi_frame', None)
-
-
-def code_of(coro: Any, park: Any) -> Any:
-    """Return the code of :func:`frame_of`, of one that has ended, too."""
-    if park is not None:
-        return frame_of_caller(park.greenlet).f_code
-    return getattr(coro, 'cr_code', None) or getattr(coro, 'gi_code', None)
-
-
-def frame_of_caller(green: greenlet.greenlet) -> Any:
-    """Return the innermost frame of a greenlet that is a program's own.
-
-    It waits in functions of eventlet and of ours, which say nothing new.
-    """
-    frame = innermost = green.gr_frame
-    while frame is not None:
-        name = frame.f_globals.get('__name__') or ''
-        if name.partition('.')[0] not in ('aiohub', 'eventlet'):
-            return frame
-        frame = frame.f_back
-    return innermost
-
-
 def driver_of(green: greenlet.greenlet) -> Any:
     """Return what drives the task that a greenlet belongs to, if any.
 

@@ -205,8 +205,8 @@ class EventLoop(_signals.SignalsLoop):
 
         A task factory that the program has set is given the green coroutine.
         """
-        if tasks.enabled and asyncio.iscoroutine(coro):
-            coro = tasks.GreenCoroutine(coro, self)
+        if tasks.enabled:
+            coro = tasks.green(coro, self)
         task = super().create_task(coro, **kwargs)
         if not self.state.calls_soon:
             _handles.leave_out_caller(task)
@@ -236,7 +236,7 @@ class EventLoop(_signals.SignalsLoop):
         except AttributeError:
             return None  # no method
         return _first_step.KIND(
-            hub, _task_class.PlainTask, tasks.GreenCoroutine(coro, self))
+            hub, _task_class.PlainTask, tasks.green(coro, self))
 
     def set_task_factory(self, factory: Any) -> None:
         """Choose what makes tasks; see asyncio's."""

@@ -35,9 +35,8 @@ before they go on.
 
 import asyncio
 from collections.abc import Callable
-from collections.abc import Coroutine
-from collections.abc import Generator
 import functools
+import types
 from typing import Any
 import weakref
 
@@ -45,6 +44,7 @@ from eventlet import hubs
 import greenlet
 
 from aiohub import _park
+from aiohub import _stand_in
 from aiohub import _task_greenlet
 from aiohub import _thrown
 from aiohub import exceptions
@@ -60,25 +60,30 @@ _switch = _task_greenlet.switch
 _throw = _task_greenlet.throw
 
 
-class GreenCoroutine(Coroutine[Any, Any, Any]):
+class GreenCoroutine(_stand_in.StandIn):
     """Makes the steps of a coroutine in a greenlet; what a task is given.
 
     :param coro: The coroutine.
     :param loop: The loop of the task.
     """
 
-    __slots__ = ('_coro', 'loop', '_send', '_state', '_native', '_resume',
-                 '_awaits', 'park', '_later', '_task', '_cancelling',
-                 '_killed', 'waiter', 'first', '__weakref__')
+    __slots__ = ('loop', '_send', '_state', '_native', '_resume', '_awaits',
+                 '_later', '_task', '_cancelling', '_killed', 'waiter',
+                 'first', '__weakref__')
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], loop: Any) -> None:
+    def __init__(self, coro: Any, loop: Any) -> None:
         self._coro = coro
         self.loop = loop
+        try:
+            self.__name__ = coro.__name__
+            self.__qualname__ = coro.__qualname__
+        except AttributeError:
+            pass  # one of another kind need not have any
         self._send = coro.send
         #: How to resume: called with what the step is to do, a function and
         #: its argument. None before the first step and after the last.
         self._resume: Callable[[Any, Any], Any] | None = None
-        self.park: _park.Park | None = None
+        self.park = None
         self._later: _thrown.Later | None = None
         #: Whether it got a ``GreenletExit``.
         self._killed = False
@@ -87,26 +92,6 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         #: Who makes the task, while it begins eagerly: told if it fails.
         self.first: Any = None
         # The rest is set when there is a greenlet.
-
-    def __getattr__(self, name: str) -> Any:
-        # __name__, cr_await, ...: what is asked of a coroutine.
-        return getattr(self._coro, name)
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._coro.__await__()
-
-    def __repr__(self) -> str:
-        return repr(self._coro)
-
-    @property
-    def cr_frame(self) -> Any:
-        """The frame where the coroutine is: in a green call, the caller's."""
-        return _task_greenlet.frame_of(self._coro, self.park)
-
-    @property
-    def cr_code(self) -> Any:
-        """The code of :attr:`cr_frame`."""
-        return _task_greenlet.code_of(self._coro, self.park)
 
     # -- what a task calls
 
@@ -175,10 +160,6 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
     ) -> None:
         self._resume = resume
         resume(self._coro.throw, error)
-
-    def close(self) -> None:
-        """End a coroutine that waits; see :pep:`492`."""
-        self._coro.close()
 
     def _start(self, stepper: greenlet.greenlet) -> Any:
         native: Any = self.loop.state.spare_greenlets.take()
@@ -439,3 +420,26 @@ class GreenCoroutine(Coroutine[Any, Any, Any]):
         """How often the task was cancelled, and not uncancelled."""
         task = self._task()
         return 0 if task is None else task.cancelling()
+
+
+class _OfOtherKind(GreenCoroutine):
+    """The same for Cython's, for generators, and for those of libraries."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coro, name)
+
+
+#: What a green task is given.
+KINDS = frozenset((GreenCoroutine, _OfOtherKind))
+
+
+def green(coro: Any, loop: Any) -> Any:
+    """Return what a green task gets; *coro* if it is that, or none."""
+    kind = type(coro)
+    if kind is types.CoroutineType:
+        return GreenCoroutine(coro, loop)
+    if kind in KINDS or not asyncio.iscoroutine(coro):
+        return coro
+    return _OfOtherKind(coro, loop)

@@ -35,6 +35,7 @@ LAYERS = (
     ('_lifetime', 'tasks', '_standstill', '_threads',
      '_green_event', '_green_select', '_green_timeout', '_signals',
      '_futures', '_handles'),
+    ('_stand_in',),
     ('_park', '_fork', '_loop_state', '_first_step', '_callers_step'),
     ('_spare_greenlets', '_spare_threads'),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),

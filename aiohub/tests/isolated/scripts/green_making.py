@@ -163,6 +163,55 @@ async def what_a_task_says():
 
 
 @in_task
+async def what_may_be_asked():
+    """All that a coroutine has, at each time, is as the coroutine says."""
+    async def waits():
+        await asyncio.sleep(0)
+
+    coro = waits()
+    task = asyncio.create_task(coro)
+    made = task.get_coro()
+    for _ in range(3):
+        for name in set(dir(types.CoroutineType)) - set(dir(object)):
+            if name.startswith('cr_') or name in (
+                    '__name__', '__qualname__'):
+                assert getattr(made, name) == getattr(coro, name), name
+            else:
+                assert hasattr(made, name) or name in (
+                    '__del__', '__class_getitem__'), name
+        assert made.cr_code is waits.__code__
+        await asyncio.sleep(0)
+    assert made.cr_frame is made.cr_await is None and task.done()
+    for name in ('gi_frame', 'nothing'):
+        assert not hasattr(made, name), name
+
+
+@in_task
+async def what_may_be_asked_of_others():
+    """What no coroutine has may be asked of one of another kind."""
+    class Compiled(green_kinds.Compiled):
+        more = 1
+
+    task = asyncio.create_task(Compiled(work()))
+    made = task.get_coro()
+    assert made.more == 1 and made.__qualname__ == 'compiled'
+    assert not hasattr(made, 'cr_await') and not hasattr(made, 'nothing')
+    assert made.cr_frame is None
+    await task
+    nameless = Compiled(work())
+    del nameless.__name__, nameless.__qualname__
+    task = asyncio.create_task(nameless)
+    assert not hasattr(task.get_coro(), '__qualname__')
+    assert 'without __name__' in repr(task), task
+    await task
+    if sys.version_info < (3, 12):
+        coro = generator()
+        task = asyncio.create_task(coro)
+        assert task.get_coro().gi_frame is coro.gi_frame is not None
+        await task
+
+
+@in_task
 async def contexts():
     context = contextvars.Context()
 
