@@ -55,21 +55,19 @@ class State:
         or went from there to another one.
     :ivar outcome: What the step gave, for the task to wait for.
     :ivar error: With what the coroutine has ended.
-    :ivar stepper: Who makes the step: it is the greenlet's parent, too.
-    :ivar back: Switches to that.
+    :ivar stepper: Who makes the step, to which control goes back: it is the
+        greenlet's parent, too.
     :ivar driver: A weak reference to the task's coroutine object.
     :ivar below: How many frames are below its own; see :func:`below`.
     """
 
-    __slots__ = ('in_step', 'outcome', 'error', 'stepper', 'back', 'driver',
-                 'below')
+    __slots__ = ('in_step', 'outcome', 'error', 'stepper', 'driver', 'below')
 
     def __init__(self) -> None:
         self.in_step = False
         self.outcome: Any = NOTHING
         self.error: BaseException | None = None
         self.stepper: greenlet.greenlet
-        self.back: Callable[[], Any]
         self.driver: Callable[[], Any]
         self.below = 0
 
@@ -238,7 +236,7 @@ def _run(state: State) -> None:
     end, and its argument. Not for the first time: what that gives is kept
     until the greenlet ends.
     """
-    function, argument = state.back()
+    function, argument = switch(state.stepper)
     while function is not None:
         try:
             state.outcome = function(argument)
@@ -253,7 +251,7 @@ def _run(state: State) -> None:
         if not state.in_step:
             _rejoin(state)
         try:
-            step = state.back()
+            step = switch(state.stepper)
         except greenlet.GreenletExit:
             return  # nobody refers to it any more
         except BaseException as exc:
@@ -314,4 +312,3 @@ def driver_of(green: greenlet.greenlet) -> Any:
 def step_from(green: TaskGreenlet, stepper: greenlet.greenlet) -> None:
     """Have *green* come back to *stepper* at the end of a step."""
     green.parent = green.state.stepper = stepper
-    green.state.back = switch.__get__(stepper)

@@ -134,7 +134,7 @@ class GreenCoroutine(_stand_in.StandIn):
         """
         state = self._state
         while (state.outcome is _NOTHING and state.error is None
-               and asyncio.current_task(self.loop) is not self._task()):
+               and asyncio.current_task(self.loop) is not self._task):
             try:
                 self._native()
             except BaseException as exc:
@@ -171,7 +171,8 @@ class GreenCoroutine(_stand_in.StandIn):
         # That of the step, which is the task's.
         green.gr_context = stepper.gr_context
         self._awaits = None
-        self._task = weakref.ref(asyncio.current_task(self.loop))
+        # Until it ends. As a weak reference, it would take 1,200 instructions.
+        self._task: Any = asyncio.current_task(self.loop)
         return native
 
     @property
@@ -185,9 +186,9 @@ class GreenCoroutine(_stand_in.StandIn):
         """Let go of the greenlet; return what the coroutine ended with."""
         error: BaseException | None = self._state.error
         self._state.error = None
-        later, native = self._later, self._native
+        later, native, task = self._later, self._native, self._task
         self._native = self._state = self._awaits = None  # del takes longer
-        self._resume = self.park = None
+        self._resume = self.park = self._task = None
         state = self.loop.state
         state.spare_greenlets.give_back(native, state.callers_step.green)
         if self.waiter is not None:
@@ -197,7 +198,7 @@ class GreenCoroutine(_stand_in.StandIn):
             return error
         self._later = None
         if self.first is not None:
-            self.first.task = self._task()
+            self.first.task = task
         assert error is not None
         error = _thrown.undisguise(error)
         if self._killed and _thrown.is_exit(error):
@@ -207,7 +208,7 @@ class GreenCoroutine(_stand_in.StandIn):
         if later and isinstance(error, StopIteration):
             # As asyncio does with a task that is cancelled while it makes its
             # last step.
-            missed = later.take_missed(self.cancellations())
+            missed = later.take_missed(task.cancelling())
             if missed is not None:
                 return missed
         return error
@@ -241,7 +242,7 @@ class GreenCoroutine(_stand_in.StandIn):
                 'made its event loop.')
         state.outcome = self._new_park(current)
         try:
-            return state.back()
+            return _switch(state.stepper)
         except greenlet.GreenletExit:
             # It may have been thrown into a child, which is no TaskGreenlet.
             self._killed = True
@@ -306,9 +307,8 @@ class GreenCoroutine(_stand_in.StandIn):
         park = self.park
         if self._resume is not None and self._state.in_step:
             # See is_current(). There is nothing else to wake it with.
-            task = self._task()
-            if task is not None:
-                task.cancel()
+            if self._task is not None:
+                self._task.cancel()
         elif park is not None:
             park.wake(functools.partial(
                 self._raise_in, park.greenlet, error), error, timer)
@@ -361,7 +361,7 @@ class GreenCoroutine(_stand_in.StandIn):
         another one below, which has the task wait before the step has ended;
         and a task that begins eagerly does so in the step of another task.
         """
-        return asyncio.current_task(self.loop) is self._task()
+        return asyncio.current_task(self.loop) is self._task
 
     def note_kill(self, error: BaseException) -> None:
         """Note that *error* is about to be raised in the task."""
@@ -418,7 +418,7 @@ class GreenCoroutine(_stand_in.StandIn):
 
     def cancellations(self) -> int:
         """How often the task was cancelled, and not uncancelled."""
-        task = self._task()
+        task = self._task
         return 0 if task is None else task.cancelling()
 
 
