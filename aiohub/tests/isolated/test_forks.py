@@ -58,3 +58,7 @@ class TestForks(isolated.ScriptTestCase):
     @isolated.in_modes(*isolated.ON)
     def test_green_threading(self, mode):
         self.run_script('forks_green_threading.py', mode)
+
+    @isolated.in_modes(*isolated.ON)
+    def test_spare_threads(self, mode):
+        self.run_script('forks_spare_threads.py', mode)
