@@ -155,6 +155,14 @@ class TestCallbacks(isolated.ScriptTestCase):
         self.run_script('green_callbacks_meanwhile.py', mode)
 
     @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_meanwhile_descriptors(self, mode):
+        self.run_script('green_callbacks_polls.py', mode)
+
+    @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_meanwhile_green(self, mode):
+        self.run_script('green_callbacks_green.py', mode)
+
+    @isolated.in_modes('env', 'epolls', *PATCHED)
     def test_ends(self, mode):
         self.run_script('green_callbacks_ends.py', mode)
 

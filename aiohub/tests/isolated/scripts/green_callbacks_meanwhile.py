@@ -15,10 +15,8 @@ not, and nothing that comes meanwhile is lost.
 """
 
 import asyncio
-import gc
 import os
 import signal
-import sys
 import time
 
 import cases
@@ -28,61 +26,14 @@ import mode
 import aiohub
 from aiohub import from_thread
 import eventlet
-from eventlet import debug
 from eventlet import event
 from eventlet.green import socket
 from eventlet import hubs
-from eventlet import patcher
-from eventlet import queue
 from eventlet import tpool
-import greenlet
 
-native_os = patcher.original('os')
 loop = aiohub.get_loop()
 hub = hubs.get_hub()
 tpool.execute(int)
-
-
-class Standstill:
-    """A callback that waits in a green call, between enter and exit.
-
-    :param before: What the callback calls before it waits.
-    :param after: What it calls when it goes on.
-    """
-
-    def __init__(self, way=None, before=None, after=None):
-        self._way = way
-        self._before = before
-        self._after = after
-        self._goes_on = event.Event()
-        self._waits = event.Event()
-        self.over = False
-
-    def _wait(self):
-        self.green = eventlet.getcurrent()
-        if self._before is not None:
-            self._before()
-        self._waits.send()
-        assert self._goes_on.wait() == 'go on'
-        # Not before it was told to.
-        self.over = True
-        if self._after is not None:
-            self._after()
-
-    def __enter__(self):
-        self._ended = in_callback.begin(self._wait, self._way)
-        self._waits.wait()
-        return self
-
-    def __exit__(self, *exc_info):
-        assert not self.over
-        self.go_on()
-        self._ended.wait()
-        in_callback.warnings()
-
-    def go_on(self):
-        if not self._goes_on.ready():
-            self._goes_on.send('go on')
 
 
 # -- asyncio stands still
@@ -165,7 +116,7 @@ class Asyncio:
 def stands_still(work, way):
     """All that was due before, and all that comes meanwhile."""
     work.extend(Asyncio() for _ in range(2))
-    with Standstill(way, before=lambda: work.append(Asyncio())):
+    with in_callback.Standstill(way, before=lambda: work.append(Asyncio())):
         work.append(Asyncio())
         ticks = []
 
@@ -192,7 +143,7 @@ for name, way in in_callback.WAYS.items():
 def order():
     """What came meanwhile is called in the order in which it came."""
     log = []
-    with Standstill():
+    with in_callback.Standstill():
         for number in range(100):
             loop.call_soon(log.append, number)
             if number % 3 == 0:
@@ -251,7 +202,7 @@ def server_with_clients():
     before = [eventlet.spawn(send, n) for n in range(5)]
     cases.turns(3)
     for round_number in (1, 2):
-        with Standstill():
+        with in_callback.Standstill():
             clients = [eventlet.spawn(send, n + 10 * round_number)
                        for n in range(5)]
             eventlet.sleep(0.002)
@@ -298,7 +249,7 @@ def callbacks_are_not_nested():
         eventlet.sleep(0)
         log.append(('ended', number))
 
-    with Standstill():
+    with in_callback.Standstill():
         loop.call_soon(inner, 0)
         cases.turns()
         assert not log
@@ -340,7 +291,7 @@ def bridge_waits():
     async def fail():
         raise KeyError('x')
 
-    with Standstill():
+    with in_callback.Standstill():
         answers = [eventlet.spawn(aiohub.await_, answer(n)) for n in range(9)]
         green = aiohub.future_to_greenlet(answer('future'))
         failing = eventlet.spawn(aiohub.sync_to_async(int), '7')
@@ -373,647 +324,6 @@ def bridge_waits():
     assert all(one.dead for one in killed)
 
 
-@cases.case
-def callback_that_waits_for_the_loop():
-    """It waits for ever, unless it has a timeout."""
-    async def answer():
-        return 'answer'
-
-    def callback():
-        green = eventlet.spawn(aiohub.await_, answer())
-        with eventlet.Timeout(0.005, False):
-            green.wait()
-            raise AssertionError('the loop went on')
-        return green
-
-    assert in_callback.call(callback).wait() == 'answer'
-    in_callback.warnings()
-
-
-# -- busy descriptors
-
-class Polls:
-    """Counts how often the hub polls, and whether that is too often.
-
-    eventlet's own hubs are busy in the last millisecond before a timer.
-    """
-
-    def __enter__(self):
-        self.count = 0
-        self._do_poll = hub.do_poll
-        hub.do_poll = self._poll
-        return self
-
-    def _poll(self, timeout):
-        self.count += 1
-        return self._do_poll(timeout)
-
-    def __exit__(self, *exc_info):
-        del hub.do_poll
-
-    def check(self, most):
-        assert self.count <= most or not mode.ON, self.count
-
-
-def does_not_spin(make_busy, when):
-    """A descriptor that asyncio watches is ready, and stays so.
-
-    :param make_busy: Makes one; returns what takes it back, and a list which
-        the loop appends to when it is told.
-    :param when: When it is made: before the callback waits, or meanwhile.
-    """
-    made = []
-
-    def make():
-        made.append(make_busy())
-
-    with Standstill(before=make if when == 'before' else None):
-        if when == 'meanwhile':
-            make()
-        eventlet.sleep(0.001)
-        with Polls() as polls:
-            eventlet.sleep(0.02)
-        polls.check(5)
-        end, told = made[0]
-        assert not told
-    cases.until(lambda: told)
-    # It is watched as before.
-    told.clear()
-    cases.until(lambda: told)
-    end()
-    made.clear()
-    cases.turns()
-
-
-def readable():
-    left, right = in_callback.pair()
-    right.send(b'x')
-    told = []
-    loop.add_reader(left, told.append, True)
-
-    def end():
-        loop.remove_reader(left)
-        left.close()
-        right.close()
-
-    return end, told
-
-
-def writable():
-    left, right = in_callback.pair()
-    told = []
-    loop.add_writer(left, told.append, True)
-
-    def end():
-        loop.remove_writer(left)
-        left.close()
-        right.close()
-
-    return end, told
-
-
-def both():
-    left, right = in_callback.pair()
-    right.send(b'x')
-    told = []
-    loop.add_writer(left, told.append, True)
-    loop.add_reader(left, told.append, True)
-
-    def end():
-        loop.remove_writer(left)
-        loop.remove_reader(left)
-        left.close()
-        right.close()
-
-    return end, told
-
-
-def hung_up():
-    left, right = in_callback.pair()
-    right.close()
-    told = []
-    loop.add_reader(left, told.append, True)
-
-    def end():
-        loop.remove_reader(left)
-        left.close()
-
-    return end, told
-
-
-def in_error():
-    """The reading end of a pipe is gone."""
-    read, write = native_os.pipe()
-    native_os.close(read)
-    told = []
-    loop.add_writer(write, told.append, True)
-
-    def end():
-        loop.remove_writer(write)
-        native_os.close(write)
-
-    return end, told
-
-
-def shared_with_green_thread():
-    """A green thread reads what is there, again and again, and waits."""
-    left, right = socket.socketpair()
-    told = []
-    loop.add_writer(left.fileno(), told.append, True)
-    right.sendall(b'x')
-    assert left.recv(1) == b'x'
-    reading = eventlet.spawn(left.recv, 1)
-
-    def end():
-        loop.remove_writer(left.fileno())
-        right.sendall(b'x')
-        assert reading.wait() == b'x'
-        left.close()
-        right.close()
-
-    return end, told
-
-
-def changed():
-    """The descriptor is given other callbacks, by who is in a green thread."""
-    left, right = in_callback.pair()
-    right.send(b'x')
-    told = []
-    loop.add_reader(left, told.append, False)
-    loop.add_writer(left, told.append, False)
-
-    def change():
-        for _ in range(3):
-            eventlet.sleep(0)
-            loop.remove_reader(left)
-            loop.remove_writer(left)
-            eventlet.sleep(0)
-            loop.add_reader(left, told.append, True)
-
-    changing = eventlet.spawn(change)
-
-    def end():
-        changing.wait()
-        assert False not in told
-        loop.remove_reader(left)
-        left.close()
-        right.close()
-
-    return end, told
-
-
-def reopened():
-    """The descriptor is closed, and its number is another's."""
-    left, right = in_callback.pair()
-    right.send(b'x')
-    told = []
-    loop.add_reader(left, told.append, False)
-
-    def reopen():
-        eventlet.sleep(0)
-        loop.remove_reader(left)
-        new, peer = in_callback.pair()
-        native_os.dup2(new.fileno(), left.fileno())
-        new.close()
-        loop.add_reader(left, told.append, True)
-        peer.send(b'y')
-        return peer
-
-    reopening = eventlet.spawn(reopen)
-
-    def end():
-        reopening.wait().close()
-        assert False not in told
-        loop.remove_reader(left)
-        left.close()
-        right.close()
-
-    return end, told
-
-
-for make_busy in (readable, writable, both, hung_up, in_error,
-                  shared_with_green_thread, changed, reopened):
-    for when in ('before', 'meanwhile'):
-        cases.add('busy_%s_%s' % (make_busy.__name__, when), does_not_spin,
-                  make_busy, when)
-
-
-@cases.case
-def woken_by_threads():
-    """Each wake-up is a few polls and no more."""
-    with Standstill(), Polls() as polls:
-        for _ in range(20):
-            thread = mode.native.Thread(
-                target=loop.call_soon_threadsafe, args=(int,))
-            thread.start()
-            thread.join()
-            eventlet.sleep(0.001)
-        polls.check(150)
-
-
-@cases.case
-def both_worlds_read_one_descriptor():
-    """A green thread reads from what asyncio watches."""
-    left, right = socket.socketpair()
-    told = []
-    loop.add_reader(left.fileno(), told.append, True)
-    with Standstill():
-        for number in range(20):
-            reading = eventlet.spawn(left.recv, 10)
-            eventlet.sleep(0)
-            right.sendall(b'%d' % number)
-            assert reading.wait() == b'%d' % number
-        assert not told
-        right.sendall(b'last')
-        eventlet.sleep(0.001)
-    cases.until(lambda: told)
-    loop.remove_reader(left.fileno())
-    assert left.recv(10) == b'last'
-    left.close()
-    right.close()
-
-
-@cases.case
-def closed_while_it_is_watched():
-    """Whatever becomes of the descriptor, nobody else is to suffer."""
-    left, right = in_callback.pair()
-    copy = native_os.dup(left.fileno())
-    told = []
-
-    def close():
-        right.send(b'x')
-        native_os.close(left.fileno())
-
-    loop.add_reader(left, told.append, True)
-    with Standstill(before=close):
-        for _ in range(5):
-            eventlet.sleep(0)
-        assert eventlet.spawn(lambda: 5).wait() == 5
-        native_os.dup2(copy, left.fileno())
-        native_os.close(copy)
-    loop.remove_reader(left)
-    left.close()
-    right.close()
-
-
-# -- green threads end
-
-class Failure(Exception):
-    pass
-
-
-def return_at_once(_):
-    return 'result'
-
-
-def return_later(gate):
-    gate.in_green()
-    return 'result'
-
-
-def fail_at_once(_):
-    raise Failure()
-
-
-def fail_later(gate):
-    gate.in_green()
-    raise Failure()
-
-
-def leave_later(gate):
-    gate.in_green()
-    raise greenlet.GreenletExit()
-
-
-BODIES = (return_at_once, return_later, fail_at_once, fail_later,
-          leave_later)
-
-
-def spawn_n(body, gate):
-    eventlet.spawn_n(body, gate)
-
-
-def spawn_after(body, gate):
-    eventlet.spawn_after(0, body, gate)
-
-
-def raw(body, gate):
-    """A greenlet whose parent is that of the loop."""
-    green = greenlet.greenlet(body, in_callback.greenlet_of_loop())
-    hub.schedule_call_global(0, green.switch, gate)
-
-
-def ends(start, opened):
-    """Those that end wake neither the callback nor the main greenlet.
-
-    :param start: How they are started: before the callback, in it before and
-        after a green call, and while it waits.
-    :param opened: When those that wait go on: while the callback waits, when
-        it goes on, and after it.
-    """
-    gate = cases.Gate()
-    later = [body for body in BODIES if body.__name__.endswith('later')]
-
-    def begin():
-        for body in BODIES:
-            start(body, gate)
-
-    def in_callback_twice():
-        begin()
-        eventlet.sleep(0)
-        begin()
-
-    def go_on():
-        cases.turns(2)
-        if opened == 'after':
-            gate.open()
-
-    begin()
-    standstill = Standstill(before=in_callback_twice, after=go_on)
-    with standstill:
-        begin()
-        cases.until(lambda: gate.reached == 4 * len(later))
-        if opened == 'meanwhile':
-            gate.open()
-            cases.turns()
-        elif opened == 'going on':
-            # In the turn in which the callback is woken: before and after.
-            gate.open()
-            standstill.go_on()
-            gate.open()
-        if opened != 'going on':
-            assert not standstill.over
-        else:
-            standstill.over = False
-    gate.open()
-    cases.turns()
-    gc.collect()
-    sys.stderr.seek(0)
-    lines = sys.stderr.read().splitlines()
-    sys.stderr.seek(0)
-    sys.stderr.truncate()
-    # Each failure is printed, with the place.
-    for body in (fail_at_once, fail_later):
-        places = [line for line in lines if line.strip().endswith(
-            'in ' + body.__name__)]
-        assert len(places) == 4, (body, len(places), lines)
-    failures = [line for line in lines if line.endswith('Failure')]
-    assert len(failures) == 8, lines
-
-
-# With the toggle off the greenlet of the loop is a green thread: one that ends
-# as its child wakes it.
-for start in (spawn_n, spawn_after, *([raw] if mode.ON else [])):
-    for opened in ('meanwhile', 'going on', 'after', 'last'):
-        cases.add('ends_%s_%s' % (start.__name__, opened.replace(' ', '_')),
-                  ends, start, opened)
-
-
-@cases.case
-def results_of_green_threads():
-    """Their links are called, and their results are there."""
-    gate = cases.Gate()
-    log = []
-
-    def link(green, where):
-        try:
-            log.append((where, green.wait()))
-        except BaseException as exc:
-            log.append((where, type(exc)))
-
-    def begin(where):
-        for body in BODIES:
-            eventlet.spawn(body, gate).link(link, where)
-
-    debug.hub_exceptions(False)
-    begin(1)
-    with Standstill(before=lambda: (begin(2), eventlet.sleep(0), begin(3))):
-        begin(4)
-        cases.turns()
-        gate.open()
-        cases.turns()
-    debug.hub_exceptions(True)
-    assert sorted(log, key=str) == sorted([
-        (where, what) for where in (1, 2, 3, 4) for what in (
-            'result', 'result', Failure, Failure,
-            greenlet.GreenletExit)], key=str), log
-
-
-@cases.case
-def direct_switches():
-    """Who switches to a greenlet in a callback goes on when that waits."""
-    log = []
-
-    def work():
-        log.append('begun')
-        eventlet.sleep(0)
-        log.append('ended')
-
-    def callback():
-        for _ in range(2):
-            green = greenlet.greenlet(work)
-            green.switch()
-            log.append('back')
-            eventlet.sleep(0)
-
-    if mode.ON:  # elsewhere nobody wakes who switches to another
-        in_callback.call(callback)
-        cases.turns()
-        assert log == ['begun', 'back', 'ended'] * 2, log
-        in_callback.warnings()
-
-
-@cases.case
-def switched_to_from_another_thread():
-    """That is an error there, and is no wake-up here."""
-    errors = []
-
-    def switch(green):
-        try:
-            green.switch()
-        except greenlet.error as exc:
-            errors.append(exc)
-
-    with Standstill() as standstill:
-        thread = mode.native.Thread(target=switch, args=(standstill.green,))
-        thread.start()
-        thread.join()
-        for _ in range(3 if mode.ON else 0):
-            # This is none either.
-            child = greenlet.greenlet(int, standstill.green)
-            hub.schedule_call_global(0, child.switch)
-            cases.turns()
-    assert len(errors) == 1
-
-
-# -- green tasks
-
-@cases.case
-def parked_tasks_go_on():
-    """Those that are woken from a green call; up to their next await."""
-    log = []
-    items = queue.Queue()
-
-    async def get(number):
-        me = asyncio.current_task()
-        item = items.get()
-        assert asyncio.current_task() is me
-        log.append(('got', item))
-        eventlet.sleep(0.001)
-        assert asyncio.current_task() is me
-        log.append(('slept', item))
-        await asyncio.sleep(0)
-        log.append(('awaited', item))
-        eventlet.sleep(0)
-        return number, item
-
-    tasks = [loop.create_task(get(n)) for n in range(5)]
-    cases.turns()
-    with Standstill(in_callback.by_plain_task):
-        for item in range(5):
-            items.put(item)
-        cases.until(lambda: len(log) == 10)
-        eventlet.sleep(0.001)
-        assert asyncio.current_task() is None
-        assert {what for what, _ in log} == {'got', 'slept'}, log
-    answers = [aiohub.await_(task) for task in tasks]
-    assert [number for number, _ in answers] == list(range(5))
-    assert sorted(item for _, item in answers) == list(range(5)), answers
-    assert len(log) == 15
-
-
-@cases.case
-def tasks_that_the_callback_waits_for():
-    """A green call of a task can be what a callback waits for."""
-    done = event.Event()
-    begun = []
-
-    async def work():
-        begun.append(True)
-        eventlet.sleep(0.001)
-        done.send('sent')
-        return 'ended'
-
-    task = loop.create_task(work())
-    cases.until(lambda: begun)
-    assert in_callback.call(done.wait) == 'sent'
-    assert aiohub.await_(task) == 'ended'
-    in_callback.warnings()
-
-
-@cases.case
-def cancelled_meanwhile():
-    """The loop throws it, so it comes after; what the hub throws does not."""
-    log = []
-    greens = []
-    expected = (asyncio.CancelledError, greenlet.GreenletExit, KeyError)
-
-    async def wait(number):
-        greens.append(eventlet.getcurrent())
-        try:
-            eventlet.sleep(60)
-        except BaseException as exc:
-            assert isinstance(exc, expected[number]), exc
-            log.append(number)
-            raise
-
-    tasks = [loop.create_task(wait(n)) for n in range(3)]
-    cases.until(lambda: len(greens) == 3)
-    with Standstill():
-        tasks[0].cancel()
-        greens[1].kill()
-        hub.schedule_call_global(0, greens[2].throw, KeyError('x'))
-        greens.clear()
-        cases.turns()
-        assert 2 in log, log
-        assert 0 not in log, log
-    cases.until(lambda: all(task.done() for task in tasks))
-    assert tasks[0].cancelled()
-    assert tasks[1].cancelled()
-    assert isinstance(tasks[2].exception(), KeyError)
-    assert sorted(log) == [0, 1, 2], log
-    tasks.clear()
-
-
-@cases.case
-def deadlines_in_tasks():
-    """asyncio's stand still; eventlet's do not."""
-    log = []
-    limits = []
-
-    async def with_eventlet():
-        with eventlet.Timeout(60, False) as limit:
-            limits.append(limit)
-            eventlet.sleep(60)
-        log.append('eventlet')
-
-    async def with_asyncio():
-        try:
-            async with asyncio.timeout(60) as limit:
-                limits.append(limit)
-                eventlet.sleep(60)
-        except TimeoutError:
-            log.append('asyncio')
-
-    tasks = [loop.create_task(with_eventlet()),
-             loop.create_task(with_asyncio())]
-    cases.until(lambda: len(limits) == 2)
-    with Standstill(in_callback.by_done_future):
-        limits[1].reschedule(loop.time())
-        hub.schedule_call_global(0, limits[0].timer)
-        cases.until(lambda: log)
-        cases.turns()
-        assert log == ['eventlet'], log
-    for task in tasks:
-        aiohub.await_(task)
-    assert log == ['eventlet', 'asyncio'], log
-
-
-@cases.case
-def killed_by_a_green_task():
-    """The callback goes on in the middle of a step of that task."""
-    victims = []
-    log = []
-
-    async def killer():
-        me = asyncio.current_task()
-        eventlet.sleep(0.001)
-        cases.until(lambda: victims)
-        eventlet.kill(victims.pop())
-        assert asyncio.current_task() is me
-        log.append('killer')
-        await asyncio.sleep(0)
-        return 'killer'
-
-    async def other():
-        eventlet.sleep(0)
-        log.append('other')
-        await asyncio.sleep(0)
-        return 'other'
-
-    def callback():
-        victims.append(eventlet.getcurrent())
-        try:
-            event.Event().wait()
-        except greenlet.GreenletExit:
-            assert asyncio.current_task() is None
-            log.append('killed')
-
-    for _ in range(3):
-        killing = loop.create_task(killer())
-        cases.turns(1)
-        ended = in_callback.begin(callback)
-        # The steps of these come after it, in the same turn.
-        others = [loop.create_task(other()) for _ in range(3)]
-        ended.wait()
-        assert aiohub.await_(killing) == 'killer'
-        assert [aiohub.await_(task) for task in others] == ['other'] * 3
-        assert log[0] == 'killed', log
-        assert sorted(log[1:]) == ['killer', *['other'] * 3], log
-        log.clear()
-    in_callback.warnings()
-
-
 # -- signals
 
 @cases.case
@@ -1036,7 +346,7 @@ def signals():
     for _ in range(3):
         log.clear()
         happened = event.Event()
-        with Standstill():
+        with in_callback.Standstill():
             # It interrupts a poll that would go on for long.
             begun = time.monotonic()
             mode.when_polling(lambda: (
@@ -1046,7 +356,7 @@ def signals():
                 happened.wait()
             assert time.monotonic() - begun < 15
             assert log == ['at once'], log
-            with Polls() as polls:
+            with in_callback.Polls() as polls:
                 eventlet.sleep(0.01)
             polls.check(5)
         cases.until(lambda: len(log) == 2)
@@ -1080,7 +390,7 @@ def in_two_threads():
         done.wait()
         hubs.use_hub()
 
-    with Standstill():
+    with in_callback.Standstill():
         thread = mode.native.Thread(target=in_thread)
         thread.start()
         cases.until(lambda: log)

@@ -136,6 +136,72 @@ def call(function: Callable[[], Any],
     return begin(function, how).wait()
 
 
+class Standstill:
+    """A callback that waits in a green call, between enter and exit.
+
+    :param before: What the callback calls before it waits.
+    :param after: What it calls when it goes on.
+    """
+
+    def __init__(self, way=None, before=None, after=None):
+        self._way = way
+        self._before = before
+        self._after = after
+        self._goes_on = event.Event()
+        self._waits = event.Event()
+        self.over = False
+
+    def _wait(self):
+        self.green = eventlet.getcurrent()
+        if self._before is not None:
+            self._before()
+        self._waits.send()
+        assert self._goes_on.wait() == 'go on'
+        # Not before it was told to.
+        self.over = True
+        if self._after is not None:
+            self._after()
+
+    def __enter__(self):
+        self._ended = begin(self._wait, self._way)
+        self._waits.wait()
+        return self
+
+    def __exit__(self, *exc_info):
+        assert not self.over
+        self.go_on()
+        self._ended.wait()
+        warnings()
+
+    def go_on(self):
+        if not self._goes_on.ready():
+            self._goes_on.send('go on')
+
+
+class Polls:
+    """Counts how often the hub polls, and whether that is too often.
+
+    eventlet's own hubs are busy in the last millisecond before a timer.
+    """
+
+    def __enter__(self):
+        self.count = 0
+        self._hub = hubs.get_hub()
+        self._do_poll = self._hub.do_poll
+        self._hub.do_poll = self._poll
+        return self
+
+    def _poll(self, timeout):
+        self.count += 1
+        return self._do_poll(timeout)
+
+    def __exit__(self, *exc_info):
+        del self._hub.do_poll
+
+    def check(self, most):
+        assert self.count <= most or not mode.ON, self.count
+
+
 # -- the ways
 
 def by_call_soon(callback: Callback) -> None:
