@@ -166,6 +166,10 @@ class TestCallbacks(isolated.ScriptTestCase):
     def test_ends(self, mode):
         self.run_script('green_callbacks_ends.py', mode)
 
+    @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_close(self, mode):
+        self.run_script('green_callbacks_close.py', mode)
+
 
 @isolated.expand
 class TestLibraries(isolated.ScriptTestCase):
