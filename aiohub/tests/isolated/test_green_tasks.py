@@ -128,6 +128,14 @@ class TestStops(isolated.ScriptTestCase):
         self.run_script('green_tasks_races.py', mode)
 
     @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
+    def test_kills(self, mode):
+        self.run_script('green_tasks_kills.py', mode)
+
+    @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
+    def test_counts(self, mode):
+        self.run_script('green_tasks_counts.py', mode)
+
+    @isolated.in_modes('env', 'setup', 'epolls', *PATCHED)
     def test_ending(self, mode):
         self.run_script('green_tasks_ending.py', mode)
 
