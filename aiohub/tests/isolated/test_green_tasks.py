@@ -159,6 +159,10 @@ class TestCallbacks(isolated.ScriptTestCase):
         self.run_script('green_callbacks.py', mode)
 
     @isolated.in_modes('env', 'epolls', *PATCHED)
+    def test_callbacks_rules(self, mode):
+        self.run_script('green_callbacks_rules.py', mode)
+
+    @isolated.in_modes('env', 'epolls', *PATCHED)
     def test_meanwhile(self, mode):
         self.run_script('green_callbacks_meanwhile.py', mode)
 
