@@ -196,6 +196,9 @@ class Park:
         """Go on in the greenlet; called in the step."""
         driver = self._driver
         driver.unpark()
+        # It refers to the task. The frame that has called it may be kept, with
+        # this, by the traceback of what the task ends with.
+        self._callback = None
         call = self._call
         if call is None:
             _task_greenlet.throw(self.greenlet, argument)

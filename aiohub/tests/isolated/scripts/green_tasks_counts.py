@@ -244,6 +244,45 @@ for _end in ('returns', 'raises', 'cancelled'):
     cases.add('ended: %s' % _end, ended, _end)
 
 
+async def _ends(end: str, green: bool) -> None:
+    await asyncio.sleep(0)
+    if green:
+        eventlet.sleep(0)
+    if end == 'raises':
+        raise Custom
+    if end == 'cancelled':
+        await aiohub.get_loop().create_future()
+
+
+async def _freed(end: str, green: bool) -> None:
+    task = asyncio.create_task(_ends(end, green))
+    if end == 'cancelled':
+        await asyncio.wait([task], timeout=0.001)
+        task.cancel()
+    await asyncio.wait([task])
+    assert task.done()
+    if end == 'raises':
+        assert type(task.exception()) is Custom
+    ref = weakref.ref(task)
+    del task
+    assert ref() is None, gc.get_referrers(ref())
+
+
+def freed_at_once(end: str, green: bool) -> None:
+    """Who drops a task that has ended frees it: no cycle is left."""
+    gc.disable()
+    try:
+        aiohub.await_(_freed(end, green))
+    finally:
+        gc.enable()
+
+
+for _end in ('returns', 'raises', 'cancelled'):
+    for _green in (False, True):
+        cases.add('freed at once, %s, %s' % (_end, _green),
+                  freed_at_once, _end, _green)
+
+
 def killed_leave_nothing() -> None:
     """Nor do those that were killed; a Timeout may refer to them a while."""
     before = greenlets()
