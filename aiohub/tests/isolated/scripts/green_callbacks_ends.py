@@ -374,6 +374,10 @@ def many() -> None:
 
 # -- the end of the process
 
+class Failure(Exception):
+    pass
+
+
 def end_with_it() -> None:
     """What the processes below do."""
     how = sys.argv[1]
@@ -395,14 +399,14 @@ def end_with_it() -> None:
         mode.when_polling(lambda: os.kill(os.getpid(), signal.SIGTERM))
         left.recv(1)
     if how == 'failure':
-        raise waiting.Failure()
+        raise Failure()
 
 
 def process_ends() -> None:
     for how, code, error in (
             ('return', 0, b''), ('exit', 4, b''), ('exit-in-thread', 4, b''),
             ('exit-in-callback', 4, b''), ('kill', 4, b''),
-            ('failure', 1, b'waiting.Failure')):
+            ('failure', 1, b'Failure')):
         for way in ('call_soon', 'add_reader', 'plain_task'):
             if way != 'call_soon' and how not in ('return', 'kill'):
                 continue
