@@ -36,6 +36,7 @@ from aiohub import _green_event
 from aiohub import _green_select
 from aiohub import _green_timeout
 from aiohub import _handles
+from aiohub import _malloc
 from aiohub import _native
 from aiohub import _park
 from aiohub import _selector
@@ -93,6 +94,7 @@ class EventLoop(_signals.SignalsLoop):
     built_on = asyncio
 
     def __init__(self, selector: _selector.HubSelector) -> None:
+        _malloc.expect_large_blocks()
         _futures.replace()
         _task_class.replace()
         _green_event.replace()

@@ -24,7 +24,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 SUBJECTS = ('switching', 'sockets', 'timers', 'bridge', 'wsgi', 'aio_http',
-            'latency', 'idle', 'startup', 'scaling')
+            'small', 'latency', 'idle', 'startup', 'scaling')
 
 
 def main() -> int:

@@ -14,6 +14,7 @@
 
 import itertools
 import pathlib
+import platform
 import subprocess
 import sys
 import time
@@ -38,6 +39,15 @@ class TestHub(isolated.ScriptTestCase):
     @isolated.in_modes(*isolated.ON)
     def test_aiohttp_programs(self, mode):
         self.run_script('aiohttp_programs.py', mode)
+
+    @isolated.in_modes('epolls', 'epolls-patched', *isolated.ON)
+    def test_receiving(self, mode):
+        self.run_script('receiving.py', mode)
+
+    def test_receiving_without_aiohub(self):
+        if platform.libc_ver()[0] != 'glibc':
+            self.skipTest('only glibc maps large blocks one by one')
+        self.run_script('receiving.py', 'env', 'control')
 
     @isolated.in_modes('epolls', 'epolls-patched', *isolated.ON)
     def test_executors(self, mode):

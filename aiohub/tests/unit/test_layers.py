@@ -40,7 +40,7 @@ LAYERS = (
     ('_spare_greenlets', '_spare_threads'),
     ('_selector', '_native', '_eventlet', '_task_greenlet', '_thrown'),
     ('exceptions', 'opts', '_logging', '_request_context', '_at_exit',
-     '_poll'),
+     '_poll', '_malloc'),
 )
 PACKAGE = pathlib.Path(aiohub.__file__).parent
 
