@@ -69,7 +69,9 @@ class Park:
         context: contextvars.Context | None = None,
     ) -> None:
         self._callback = callback
-        self._context = context
+        # Who is no task need not give one.
+        self._context = (
+            contextvars.copy_context() if context is None else context)
         if self._call is not None:
             self._step_soon()
 

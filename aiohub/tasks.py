@@ -208,7 +208,8 @@ class GreenCoroutine(_stand_in.StandIn):
         if later and isinstance(error, StopIteration):
             # As asyncio does with a task that is cancelled while it makes its
             # last step.
-            missed = later.take_missed(task.cancelling())
+            missed = later.take_missed(
+                0 if task is None else task.cancelling())
             if missed is not None:
                 return missed
         return error

@@ -162,6 +162,79 @@ async def factory_that_waits():
     assert await asyncio.create_task(work()) == 1
 
 
+class Stepper(asyncio.Future):  # type: ignore[type-arg]
+    """A task of another library, which asyncio does not know as one."""
+
+    def __init__(self, loop, coro, **kwargs):
+        super().__init__(loop=loop)
+        self._coro = coro
+        loop.call_soon(self._step)
+
+    def set_name(self, name):
+        pass
+
+    def _step(self, done=None):
+        try:
+            awaited = self._coro.send(None)
+        except StopIteration as exc:
+            self.set_result(exc.value)
+        except Exception as exc:
+            self.set_exception(exc)
+        else:
+            if awaited is None:
+                self.get_loop().call_soon(self._step)
+            else:
+                awaited.add_done_callback(self._step)
+
+
+@with_factory(Stepper)
+async def factory_of_no_tasks():
+    async def green_calls():
+        assert asyncio.current_task() is None
+        me = eventlet.getcurrent()
+        others_go_on()
+        await asyncio.sleep(0)
+        others_go_on()
+        assert eventlet.getcurrent() is me
+        return 1
+
+    assert await asyncio.gather(
+        *(asyncio.create_task(green_calls()) for _ in range(3))) == [1, 1, 1]
+
+    async def fail():
+        others_go_on()
+        raise Stop
+
+    try:
+        await asyncio.create_task(fail())
+    except Stop:
+        pass
+    else:
+        raise AssertionError
+
+    # Stopped where it waits, and just after what it waits for has come.
+    for is_late in (False, True):
+        here = loop.create_future()
+
+        async def wait(here=here):
+            awaited = loop.create_future()
+            here.set_result((eventlet.getcurrent(), awaited))
+            await awaited
+            return 1
+
+        stepper = asyncio.create_task(wait())
+        green, awaited = await here
+
+        def stop(is_late=is_late, green=green, awaited=awaited):
+            if is_late:
+                awaited.set_result(1)
+            eventlet.kill(green, Stop())
+
+        eventlet.spawn(stop)
+        await asyncio.wait([stepper])
+        assert isinstance(stepper.exception(), Stop), stepper
+
+
 # -- eager tasks
 
 async def park_at_once():
