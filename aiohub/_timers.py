@@ -25,12 +25,14 @@ from typing import Any
 
 from eventlet.hubs import asyncio as asyncio_hub
 from eventlet.hubs import timer as timer_module
+import greenlet
 
 from aiohub import _task_greenlet
 from aiohub import _thrown
 from aiohub import exceptions
 
 _METHOD = types.MethodType
+_greenlet = greenlet.greenlet
 _TaskGreenlet = _task_greenlet.TaskGreenlet
 
 
@@ -83,9 +85,9 @@ class TimersHub(asyncio_hub.Hub):
                              **kwargs: Any) -> Any:
         """Have *cb* called in so many *seconds*; see eventlet's hub."""
         timer: Any = None
-        if args and getattr(cb, '__name__', None) == 'throw':
-            green = getattr(cb, '__self__', None)
-            parent = getattr(green, 'parent', None)
+        if args and isinstance(
+                green := getattr(cb, '__self__', None), _greenlet):
+            parent = green.parent
             # Not for green threads and the main one: it takes 200 ns.
             if type(green) is _TaskGreenlet or (
                     parent is not None and parent is not self.greenlet):
