@@ -65,7 +65,9 @@ class FirstStep:
         hub = self._hub
         step = hub.loop.state.callers_step
         spares = step.spares
-        if (step.back is not None or not (spares.nested or spares.natives)
+        if (step.back is not None
+                or not (spares.nested or spares.natives
+                        or spares.left and spares.sort_out())
                 or hub.clock() >= hub.fired + MOMENT):
             self._have_it_made()
             return

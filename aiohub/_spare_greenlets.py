@@ -40,17 +40,19 @@ class Spare:
         self.natives: list[_task_greenlet.Native] = []
         #: Those that refer to another greenlet; see :meth:`release`.
         self.nested: list[_task_greenlet.Native] = []
+        #: Those that somebody referred to at the end of their tasks.
+        self.left: list[_task_greenlet.Native] = []
         # The fewest that there were in this period, and its tasks.
         self._fewest = 0
         self._tasks = 0
 
     def __len__(self) -> int:
-        return len(self.natives) + len(self.nested)
+        return len(self.natives) + len(self.nested) + len(self.left)
 
     def clear(self) -> None:
         """End them all."""
-        natives = [*self.natives, *self.nested]
-        self.natives, self.nested = [], []
+        natives = [*self.natives, *self.nested, *self.left]
+        self.natives, self.nested, self.left = [], [], []
         self._fewest = 0
         for native in natives:
             _end(native)
@@ -60,7 +62,7 @@ class Spare:
         if self.nested:
             return self.nested.pop()
         natives = self.natives
-        if natives:
+        if natives or self.left and self.sort_out():
             native = natives.pop()
             if len(natives) < self._fewest:
                 self._fewest = len(natives)
@@ -79,7 +81,8 @@ class Spare:
 
         Who has seen it in a task must not see it in another: it is kept if
         nobody refers to it any more, as the variables of a
-        ``threading.local`` do, and nobody has set attributes of it.
+        ``threading.local`` do, and nobody has set attributes of it. If
+        somebody does, :meth:`sort_out` looks once more.
 
         :param native: The only reference to it, but for those of others.
         :param caller: Who makes a first step; see :mod:`_callers_step`.
@@ -95,19 +98,56 @@ class Spare:
         parent = green.parent
         if self.nested and _getrefcount(green) != _OURS:
             self.release(caller)
-        if (_getrefcount(green) == _OURS and state.below < DEEP
-                and not _getweakrefcount(green) and not green.__dict__
-                and parent is state.stepper):
+        if self.left:
+            self.sort_out()
+        if (state.below < DEEP and not _getweakrefcount(green)
+                and not green.__dict__ and parent is state.stepper):
+            is_free = _getrefcount(green) == _OURS
             if parent is caller or type(parent) is _TaskGreenlet:
+                if is_free:
+                    green.gr_context = None
+                    self.nested.append(native)
+                    return
+            elif len(self.natives) < self.MOST:
                 green.gr_context = None
-                self.nested.append(native)
-                return
-            if len(self.natives) < self.MOST:
-                green.gr_context = None
-                self.natives.append(native)
+                if is_free:
+                    self.natives.append(native)
+                else:
+                    state.is_over = True
+                    self.left.append(native)
                 return
         del green
         _end(native)
+
+    def sort_out(self) -> bool:
+        """Look again at those that somebody referred to; end the others.
+
+        Whoever wakes a task from a green call refers to its greenlet until
+        that call is over, and if the task comes to its end in this step, then,
+        too: a timer of the hub, which calls its ``switch()``. Nobody does any
+        more when the next task begins or ends.
+
+        Orders of events. The next task begins or ends before that call is
+        over, as its function makes one: the greenlet is ended. It begins in a
+        greenlet that was started by the one that has ended, and has it as its
+        parent: it cannot be ended there, but later. Somebody kills or wakes
+        it before: its task has ended, and nothing happens. The loop is closed,
+        or forks, before: it is one of the spare ones there.
+
+        :returns: Whether there is one now that is not in use.
+        """
+        left, self.left = self.left, []
+        native: Any
+        for native in left:
+            green: _task_greenlet.TaskGreenlet = native.__self__
+            green.state.is_over = False
+            if (_getrefcount(green) == _OURS and not _getweakrefcount(green)
+                    and not green.__dict__):
+                self.natives.append(native)
+            elif not _end(native):
+                green.state.is_over = True
+                self.left.append(native)
+        return bool(self.natives)
 
     def release(self, caller: greenlet.greenlet | None = None) -> None:
         """Have no spare greenlet refer to one that others are done with.
@@ -138,13 +178,18 @@ class Spare:
             natives.append(native)
 
 
-def _end(native: Any) -> None:
+def _end(native: Any) -> bool:
+    """End a greenlet; return whether that can be done here."""
     green: _task_greenlet.TaskGreenlet = native.__self__
-    green.parent = greenlet.getcurrent()
+    try:
+        green.parent = greenlet.getcurrent()
+    except ValueError:
+        return False  # in a child of it, that its task has left behind
     green.state.in_step = True
     native(None, None)
     # Who still refers to it may switch to it, which then does nothing.
     green.state.in_step = False
+    return True
 
 
 #: As many frames are below one that makes a task, in a callback, in a green

@@ -43,6 +43,9 @@ def throw(green: greenlet.greenlet, error: BaseException) -> Any:
 
 
 _native_throw = greenlet.greenlet.throw
+_is_dead: Callable[[greenlet.greenlet], bool] = (
+    greenlet.greenlet.dead.__get__)
+_is_active: Callable[[greenlet.greenlet], bool] = greenlet.greenlet.__bool__
 
 #: In place of what a step gave: nothing yet.
 NOTHING: Any = object()
@@ -59,9 +62,12 @@ class State:
         greenlet's parent, too.
     :ivar driver: A weak reference to the task's coroutine object.
     :ivar below: How many frames are below its own; see :func:`below`.
+    :ivar is_over: Whether the task has ended, and who still refers to the
+        greenlet is to find it dead.
     """
 
-    __slots__ = ('in_step', 'outcome', 'error', 'stepper', 'driver', 'below')
+    __slots__ = ('in_step', 'outcome', 'error', 'stepper', 'driver', 'below',
+                 'is_over')
 
     def __init__(self) -> None:
         self.in_step = False
@@ -70,6 +76,7 @@ class State:
         self.stepper: greenlet.greenlet
         self.driver: Callable[[], Any]
         self.below = 0
+        self.is_over = False
 
 
 #: Switches to a :class:`TaskGreenlet`, whatever its task does.
@@ -84,6 +91,14 @@ class TaskGreenlet(greenlet.greenlet):
     def __init__(self) -> None:
         self.state = State()
         super().__init__(functools.partial(_run, self.state))
+
+    @property
+    def dead(self) -> bool:
+        """Whether its task has ended."""
+        return self.state.is_over or _is_dead(self)
+
+    def __bool__(self) -> bool:
+        return not self.state.is_over and _is_active(self)
 
     @property
     def native_switch(self) -> Native:
