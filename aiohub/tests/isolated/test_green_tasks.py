@@ -81,6 +81,10 @@ class TestGreenCalls(isolated.ScriptTestCase):
     def test_reuse(self, mode):
         self.run_script('green_reuse.py', mode)
 
+    @isolated.in_modes(*PATCHED)
+    def test_reuse_ended(self, mode):
+        self.run_script('green_reuse_ended.py', mode)
+
     @isolated.in_modes('env', *PATCHED)
     def test_asyncio(self, mode):
         self.run_script('green_asyncio.py', mode)
