@@ -72,7 +72,7 @@ def be_killed():
     me = eventlet.getcurrent()
     eventlet.spawn_n(eventlet.kill, me, Stop())
     try:
-        eventlet.sleep(60)
+        event.Event().wait()
     except Stop:
         pass
 
@@ -80,7 +80,7 @@ def be_killed():
 def time_out():
     try:
         with eventlet.Timeout(0.0001):
-            eventlet.sleep(60)
+            event.Event().wait()
     except eventlet.Timeout:
         pass
 
@@ -93,7 +93,7 @@ def fail():
 def be_cancelled():
     loop = asyncio.get_running_loop()
     loop.call_soon(asyncio.current_task().cancel)
-    eventlet.sleep(60)
+    event.Event().wait()
 
 
 RETURNS = (
