@@ -268,6 +268,10 @@ class ClosedError(Exception):
     """The server has closed a connection instead of answering."""
 
 
+class NotAcceptedError(Exception):
+    """Nobody listens, or nobody any more."""
+
+
 class Load(fixtures.Fixture):
     """Clients that send requests all the time, every other keeps connections.
 
@@ -314,10 +318,19 @@ class Load(fixtures.Fixture):
         wait_for(lambda: len(later()) >= count or self.errors, 'answers')
         return {self.answers[n] for n in later()}
 
+    def _connect(self):
+        # The kernel refuses a connection when nobody listens. It resets the
+        # one that it is just making when the socket is closed for which it
+        # makes it.
+        try:
+            return self.service.connect()
+        except (ConnectionRefusedError, ConnectionResetError) as exc:
+            raise NotAcceptedError(repr(exc)) from exc
+
     def _run(self, keep):
         try:
             while not self._ending.is_set():
-                with contextlib.closing(self.service.connect()) as connection:
+                with contextlib.closing(self._connect()) as connection:
                     self._request(connection)
                     with contextlib.suppress(ClosedError):
                         while (keep and not self._ending.is_set()

@@ -156,6 +156,20 @@ class Pool(eventlet.GreenPool):
         return super().spawn(function, connection)
 
 
+class Protocol(wsgi.HttpProtocol):
+    """Closes a connection also when the client has gone.
+
+    What cannot be sent has closing ``wfile`` fail, and ``rfile`` would keep
+    the socket open until it is collected, on every hub.
+    """
+
+    def finish(self):
+        try:
+            super().finish()
+        finally:
+            self.rfile.close()
+
+
 class Api(service.Service):
     def __init__(self, listener):
         super().__init__()
@@ -168,7 +182,7 @@ class Api(service.Service):
         # wsgi.server() closes the socket that it is given.
         self.server = eventlet.spawn(
             wsgi.server, self.listener.dup(), self.serve, log=LOG,
-            custom_pool=self.pool, debug=False)
+            custom_pool=self.pool, protocol=Protocol, debug=False)
         LOG.info('Serving')
 
     def serve(self, environ, start_response):
