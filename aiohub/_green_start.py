@@ -120,7 +120,7 @@ def run(
     if result is _NOTHING:
         green.alone = True
         return green, None
-    if is_deep or _traces(green) != _NONE:
+    if is_deep or _traces(green.switch) != _NONE:
         green.alone = True
         _switch_in_turn(hub, _switch, (green,), {})
     else:
@@ -198,14 +198,18 @@ def _switch_in_turn(hub: Any, switch: Callable[..., Any],
             asyncio._enter_task(loop, task)
 
 
-def _traces(green: _threads.KeptThread) -> tuple[Any, ...]:
-    """Return what shows that somebody can tell what *green* runs next.
+def _traces(switch: Any) -> tuple[Any, ...]:
+    """Return what shows that somebody can tell what a green thread runs next.
 
     Who has seen it in one function must not see it in another: somebody
     refers to it, as the variables of a ``threading.local`` do, or waits for
     its end.
+
+    :param switch: Its own. As of 3.14 the same argument may be a reference or
+        not, as the compiler sees fit (gh-130704); an attribute always is one.
     """
-    return (_getrefcount(green), _getweakrefcount(green),
+    green: _threads.KeptThread = switch.__self__
+    return (_getrefcount(switch.__self__), _getweakrefcount(green),
             len(green.__dict__), green._exit_funcs)
 
 
@@ -213,7 +217,7 @@ def _traces_of_nobody() -> tuple[Any, ...]:
     green = _threads.KeptThread(_getcurrent())
     _switch(green)
     _switch(green, int)
-    return _traces(green)
+    return _traces(green.switch)
 
 
 #: What they are when there are none.

@@ -117,7 +117,7 @@ def main(function: Any, args: Any, kwargs: Any) -> None:
     green._exit_event.send(result)
     if green._exit_funcs:
         green._resolve_links()
-    if _getrefcount(green) == _RUNNING:
+    if _getrefcount(_getcurrent()) == _RUNNING:
         hub = _hub_to_return_to(green)
         if hub is not None and not _is_watched(green):
             hub.call_next(hub.loop.state.spare_threads.make)
@@ -149,7 +149,7 @@ def main_again() -> Any:
         if green._exit_funcs:
             green._resolve_links()
         function = args = kwargs = result = None
-        if _getrefcount(green) != _RUNNING:
+        if _getrefcount(_getcurrent()) != _RUNNING:
             return None
         hub = _hub_to_return_to(green)
         if hub is None or _is_watched(green):
@@ -157,7 +157,8 @@ def main_again() -> Any:
         if _getweakrefcount(green):
             _drop_values(green)
             # That may have run any code, which may have waited.
-            if (_getrefcount(green) != _RUNNING or _getweakrefcount(green)
+            if (_getrefcount(_getcurrent()) != _RUNNING
+                    or _getweakrefcount(green)
                     or hub is not _hub_to_return_to(green)
                     or _is_watched(green)):
                 return None
@@ -214,9 +215,8 @@ def spawn(func: Any, *args: Any, **kwargs: Any) -> Any:
         return eventlets_spawn(func, *args, **kwargs)
     green: Any
     while greens:
-        green = greens.pop()
-        if (_getrefcount(green) == _WAITING and _is_active(green)
-                and not _getweakrefcount(green)):
+        if (_getrefcount(green := greens.pop()) == _WAITING
+                and _is_active(green) and not _getweakrefcount(green)):
             green.parent = hub.greenlet
             green._aiohub_run = None
             break
@@ -271,7 +271,8 @@ def _count_running() -> int:
 
     def run() -> None:
         green = _getcurrent()
-        counts.append(_getrefcount(green))
+        counts.append(_getrefcount(_getcurrent()))
+        del green
 
     switch = greenlet.greenlet(run).switch
     switch()
@@ -280,13 +281,16 @@ def _count_running() -> int:
 
 def _count_waiting() -> int:
     greens = [greenlet.greenlet()]
-    green = greens.pop()
-    return _getrefcount(green)
+    count = _getrefcount(green := greens.pop())
+    del green
+    return count
 
 
 #: How many references there are to one that nobody else refers to: to one
 #: that ends, when who has switched to it has a bound method; and to one that
-#: was taken. The interpreter decides.
+#: was taken. The interpreter decides. All ask for the result of a call: as of
+#: 3.14 a local variable as an argument may be a reference or not, as the
+#: compiler sees fit (gh-130704).
 _RUNNING = _count_running()
 _WAITING = _count_waiting()
 #: How many attributes one has.
