@@ -114,10 +114,14 @@ class _Hooks:
         _native.lock.acquire()
         self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        self._forking.tasks = {}
+        # A child forgets both, as of 3.14.1 (gh-139894).
+        self._forking.tasks = {
+            owner.loop: self.asyncio.all_tasks(owner.loop)
+            for owner in owners()}
+        self._forking.current = {}
         for loop in _own_loops():
             if loop.is_running():
-                self._forking.tasks[loop] = self.asyncio.current_task(loop)
+                self._forking.current[loop] = self.asyncio.current_task(loop)
             loop.detach()
 
     def _after_in_parent(self) -> None:
@@ -132,16 +136,20 @@ class _Hooks:
             _eventlet.renew_pool()
             _eventlet.let_main_thread_go()
             own = _own_loops()
+            tasks, current = self._forking.tasks, self._forking.current
             for owner in owners():
-                if owner.loop not in own and not owner.loop.is_closed():
-                    owner.loop.close_in_child()
+                loop = owner.loop
+                if loop not in own and not loop.is_closed():
+                    loop.close_in_child(tasks.get(loop, set()))
                     forget(owner)
             for loop in own:
-                loop.renew_after_fork(self._forking.tasks.get(loop))
+                loop.renew_after_fork(
+                    tasks.get(loop, set()), current.get(loop))
+            del tasks, current
             self._go_on()
 
     def _go_on(self) -> None:
-        self._forking.tasks = {}
+        self._forking.tasks = self._forking.current = {}
         _native.lock.release()
         # Last: it calls the handlers of those that have waited.
         signal.pthread_sigmask(signal.SIG_SETMASK, self._forking.mask)

@@ -132,8 +132,9 @@ class GreenEventLoop(loop.EventLoop):
         self.unwatch_signals()
         return removed
 
-    def renew_after_fork(self, task: asyncio.Task[Any] | None) -> None:
-        super().renew_after_fork(task)
+    def renew_after_fork(self, inherited: set[asyncio.Task[Any]],
+                         task: asyncio.Task[Any] | None) -> None:
+        super().renew_after_fork(inherited, task)
         # It waits for the poll object that it had before.
         self.end_wait()
 

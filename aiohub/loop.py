@@ -368,15 +368,16 @@ class EventLoop(_signals.SignalsLoop):
         """Go on after a fork, in the parent."""
         self._hub_selector.attach()
 
-    def renew_after_fork(self, task: asyncio.Task[Any] | None) -> None:
+    def renew_after_fork(self, inherited: set[asyncio.Task[Any]],
+                         task: asyncio.Task[Any] | None) -> None:
         """Stop sharing with the parent process, in a child just forked.
 
         The poll object and the self-pipe belong to both after a fork: each
         process would take the other's events and wake-ups.
 
-        :param task: What :func:`asyncio.current_task` was in the parent.
+        :param inherited: The parent's tasks; *task* was the current one.
         """
-        self._inherit()
+        self._inherit(inherited)
         self._hub_selector.renew()
         # Private to asyncio, which has no other way to replace the self-pipe
         # (bpo-21998).
@@ -386,8 +387,8 @@ class EventLoop(_signals.SignalsLoop):
         if self.state.native_executor is not None:
             self.state.native_executor.forget()
         # asyncio forgets the running loop in a child (gh-66285), and since
-        # 3.14.1 the current task (eventlet #1083); here they go on. What ran
-        # in another thread, as eventlet's asyncio hub may note, does not.
+        # 3.14.1 the current task (gh-139894); here they go on. What ran in
+        # another thread, as eventlet's asyncio hub may note, does not.
         running = self.is_running()
         asyncio._set_running_loop(self if running else None)
         if task is not None and asyncio.current_task(self) is not task:
@@ -398,10 +399,9 @@ class EventLoop(_signals.SignalsLoop):
             # thread was not the main one until now.
             self.watch_signals()
 
-    def _inherit(self) -> None:
-        """Note what is there already, in a child just forked."""
+    def _inherit(self, inherited: set[asyncio.Task[Any]]) -> None:
         self.state.is_inherited = True
-        self.state.inherited.update(asyncio.all_tasks(self))
+        self.state.inherited.update(inherited)
         # Private to asyncio: shutdown_asyncgens() closes all of them.
         self._asyncgens.clear()  # type: ignore[attr-defined]
 
@@ -426,9 +426,9 @@ class EventLoop(_signals.SignalsLoop):
             if 'ChildWatcher' in type(watcher).__name__:
                 self.remove_reader(key.fd)
 
-    def close_in_child(self) -> None:
+    def close_in_child(self, inherited: set[asyncio.Task[Any]]) -> None:
         """Close what a forked child inherited of another thread's loop."""
-        self._inherit()
+        self._inherit(inherited)
         for sig in list(self.state.signals):
             # Nobody would call them.
             self.remove_signal_handler(sig)

@@ -16,19 +16,31 @@ The argument says how it ends.
 """
 
 import asyncio
+import atexit
+import gc
 import multiprocessing
 import os
 import sys
 
-import mode
+# As CPython does since 3.14.1, and before the hook of the hub.
+os.register_at_fork(after_in_child=lambda: forget_tasks())
+# After all that the hub does at the end, as CPython does with a module.
+atexit.register(lambda: (kept.clear(), gc.collect()))
 
-import aiohub
-import eventlet
+import mode  # noqa: E402
+
+import aiohub  # noqa: E402
+import eventlet  # noqa: E402
 
 mode.may_be_slow()
 
 parent = os.getpid()
 kept: list[object] = []
+
+
+def forget_tasks() -> None:
+    for known in asyncio.all_tasks(aiohub.get_loop()):
+        asyncio.tasks._unregister_task(known)
 
 
 async def task(name: str) -> None:

@@ -155,7 +155,7 @@ def hooks_run_once() -> None:
         hub = fresh()
     calls = []
     renew = hub.loop.renew_after_fork
-    hub.loop.renew_after_fork = lambda task: calls.append(renew(task))
+    hub.loop.renew_after_fork = lambda *args: calls.append(renew(*args))
     pid = os.fork()
     if not pid:
         os._exit(len(calls))
