@@ -19,6 +19,11 @@ find out by itself.
 """
 
 import contextlib
+# greenlet imports it when a thread has ended, in the middle of looking for
+# references to its main greenlet. What the import runs may have the garbage
+# collector end that, with a hub of eventlet's, and greenlet goes on with freed
+# memory. Nothing runs if it is imported already; see ended_threads.py.
+import gc  # noqa: F401
 from typing import Any
 from typing import Protocol
 import weakref

@@ -120,6 +120,10 @@ class TestHub(isolated.ScriptTestCase):
     def test_forking_details(self, mode):
         self.run_script('forking_details.py', mode)
 
+    @isolated.in_modes('epolls')
+    def test_ended_threads(self, mode):
+        self.run_script('ended_threads.py', mode)
+
     @isolated.in_modes('env', 'env-patched',
                        'setup-later', 'setup-later-patched')
     def test_failing_start(self, mode):
