@@ -21,6 +21,7 @@ import logging
 import os
 import signal
 import tempfile
+import weakref
 
 import forked
 import mode
@@ -51,6 +52,7 @@ class Service:
 
     def __init__(self, text: str) -> None:
         self.file = tempfile.NamedTemporaryFile('w', suffix='.conf')
+        weakref.finalize(self, self.file.close)
         self.write(text)
         self.conf = cfg.ConfigOpts()
         self.conf(['--config-file', self.file.name])
