@@ -130,6 +130,33 @@ def _gevent_sync_to_async():
     return asyncio_gevent.sync_to_async(_nothing)()
 
 
+async def _eventlet_calls():
+    import eventlet
+
+    await eventlet.spawn(eventlet.sleep, 0)
+
+
+async def _aiohub_calls():
+    from aiohub import tasks
+    import eventlet
+
+    if tasks.enabled:
+        eventlet.sleep(0)
+    else:
+        await _eventlet_calls()
+
+
+async def _gevent_calls():
+    import asyncio_gevent
+    import gevent
+
+    await asyncio_gevent.sync_to_async(gevent.sleep)(0)
+
+
+def _in_task(function):
+    return lambda: asyncio.create_task(function())
+
+
 for _name, _waits in {
     'await of a green thread': {
         'aiohub': _eventlet_spawn,
@@ -145,6 +172,11 @@ for _name, _waits in {
         'aiohub': _aiohub_sync_to_async,
         'eventlet and asyncio': _eventlet_spawn,
         'gevent and asyncio': _gevent_sync_to_async,
+    },
+    'task with a green call': {
+        'aiohub': _in_task(_aiohub_calls),
+        'eventlet and asyncio': _in_task(_eventlet_calls),
+        'gevent and asyncio': _in_task(_gevent_calls),
     },
 }.items():
     for _way, _wait in _waits.items():
