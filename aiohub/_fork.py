@@ -114,7 +114,8 @@ class _Hooks:
         _native.lock.acquire()
         self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        # A child forgets both, as of 3.14.1 (gh-139894).
+        # A child forgets both, as of 3.14.1 (gh-139894). Tasks that another
+        # thread makes from here on are known there until then only.
         self._forking.tasks = {
             owner.loop: self.asyncio.all_tasks(owner.loop)
             for owner in owners()}

@@ -401,7 +401,7 @@ class EventLoop(_signals.SignalsLoop):
 
     def _inherit(self, inherited: set[asyncio.Task[Any]]) -> None:
         self.state.is_inherited = True
-        self.state.inherited.update(inherited)
+        self.state.inherited.update(inherited | asyncio.all_tasks(self))
         # Private to asyncio: shutdown_asyncgens() closes all of them.
         self._asyncgens.clear()  # type: ignore[attr-defined]
 
