@@ -114,8 +114,8 @@ class _Hooks:
         _native.lock.acquire()
         self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        # A child forgets both, as of 3.14.1 (gh-139894). Tasks that another
-        # thread makes from here on are known there until then only.
+        # As of 3.14.1 asyncio forgets both in a child (gh-139894), which then
+        # does not know what tasks another thread makes from here on.
         self._forking.tasks = {
             owner.loop: self.asyncio.all_tasks(owner.loop)
             for owner in owners()}
